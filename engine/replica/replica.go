@@ -1,0 +1,107 @@
+// Package replica is the seam between the reconciler and the trees it keeps the same.
+//
+// Paths are relative to the root of the tree, '/'-separated raw bytes; "" is the root itself.
+package replica
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"ensync/store/object"
+)
+
+// Entry is one name in a directory of either side.
+type Entry = object.Entry
+
+// The results that the reconciler must be able to tell apart; replicas wrap them with path and cause.
+var (
+	// ErrNotExist says that the directory or entry asked for is not there (any more).
+	ErrNotExist = errors.New("not there")
+	// ErrChanged says that an entry is not as the caller expected it: someone else changed it meanwhile. Nothing
+	// was done; the next look will see it.
+	ErrChanged = errors.New("changed meanwhile")
+	// ErrLost says that Commit was overtaken by another client: none of the changes since the last Commit hold.
+	ErrLost = errors.New("another machine was faster")
+)
+
+// Change asks for one entry of a directory to become another. Exactly one of these holds:
+// Old nil (create), New nil (remove), both set (update, possibly to another kind).
+type Change struct {
+	Old *Entry // what is there now, as listed; if it is not, the change is refused with ErrChanged
+	New *Entry // what shall be there; New.Content may be unknown when Source is set
+	// Rename, if not empty, moves Old to this name in the same directory; it must be free. New is then nil.
+	Rename string
+	// Source opens the content of New on the other side. nil when New is no file, or when content stays as it is.
+	Source Source
+}
+
+// Source opens content for a transfer. It may be called more than once.
+type Source func(ctx context.Context) (io.ReadCloser, error)
+
+// Result is what became of a Change.
+type Result struct {
+	Entry *Entry // what is there now, as the replica reports it back; nil after a removal
+	Err   error  // nil: done
+}
+
+// Client is the tree on this machine. Methods may be called concurrently for different directories.
+//
+// Removing a directory removes only an empty one. Updating a non-directory to a directory, and back, is allowed where the
+// directory is empty. Names that a store must not plant (object.ValidName) are refused.
+type Client interface {
+	// List returns the entries of a directory, sorted by name. An entry that can't be read is still listed, as far
+	// as it is known. Content is Known where no reading is needed to know it.
+	List(ctx context.Context, dir string) ([]Entry, error)
+
+	// Dirty reports whether anything in dir or below may have changed since the last Settle of its entries. A replica
+	// that can't know says true.
+	Dirty(ctx context.Context, dir string) (bool, error)
+
+	// Hash makes e's content known. ErrChanged if the file is no longer as listed.
+	Hash(ctx context.Context, dir string, e Entry) (Entry, error)
+
+	// Open reads e's content as of one instant. Reading fails with ErrChanged, at the latest at the end of the file,
+	// if what was read is not content that the file had while it was listed as e.
+	Open(ctx context.Context, dir string, e Entry) (io.ReadCloser, error)
+
+	// Apply carries out changes to entries of one directory, each alone and atomically: whoever looks sees the old or
+	// the new entry. A change by someone else between List and Apply is never overwritten.
+	Apply(ctx context.Context, dir string, changes []Change) []Result
+
+	// Sync returns when everything applied, and everything that was read by Open or Hash, is on stable storage.
+	Sync(ctx context.Context) error
+
+	// Settle tells, after a Sync, that the ancestor now holds these entries for dir: client and server agree on them.
+	// An entry of kind Absent is agreed to be gone.
+	Settle(ctx context.Context, dir string, entries []Entry) error
+}
+
+// Server is the tree in the store: one state that was committed, and the changes made on top of it since.
+type Server interface {
+	// List returns the entries of a directory, sorted by name, content always known.
+	List(ctx context.Context, dir string) ([]Entry, error)
+
+	// Mark returns what identifies the committed state of a directory and everything below: equal marks, equal trees.
+	// It is empty if the directory is not in the committed state, or was changed since.
+	Mark(ctx context.Context, dir string) (string, error)
+
+	// Committed reports whether an entry, as listed, is part of the committed state rather than a change on top.
+	Committed(ctx context.Context, dir string, name string) (bool, error)
+
+	// Source returns what opens the content of a file that List showed.
+	Source(e Entry) Source
+
+	// Apply changes the tree on top of the committed state. Nothing of it holds before Commit.
+	Apply(ctx context.Context, dir string, changes []Change) []Result
+
+	// Leave says that dir and everything below it will not be asked for again before the next Commit.
+	Leave(ctx context.Context, dir string) error
+
+	// Pending tells how much waits for Commit.
+	Pending() (changes int, bytes int64)
+
+	// Commit makes all changes durable and visible to others, in one step. ErrLost if another client was faster:
+	// the replica has then dropped the changes and shows the other's state.
+	Commit(ctx context.Context) error
+}

@@ -1,0 +1,61 @@
+package fusefs
+
+import (
+	"context"
+
+	"ensync/engine/worktree"
+)
+
+// Tree is the file system that a mount shows. worktree.Tree is one.
+//
+// Errors are syscall.Errno where POSIX has a word for it; any other error becomes EIO. Permissions are checked by the
+// kernel (default_permissions). All methods may be called concurrently. Every inode number that Lookup, Make, Link or
+// ReadDir (with plus) hands out counts one reference, which Forget takes back: an inode without name lives until then.
+type Tree interface {
+	Lookup(ctx context.Context, parent worktree.Ino, name string) (worktree.Attr, error)
+	Forget(ino worktree.Ino, lookups uint64)
+	GetAttr(ctx context.Context, ino worktree.Ino) (worktree.Attr, error)
+	SetAttr(ctx context.Context, ino worktree.Ino, s worktree.SetAttr) (worktree.Attr, error)
+	Readlink(ctx context.Context, ino worktree.Ino) (string, error)
+	// ReadDir returns all entries, sorted by name; with reference, each entry's inode gains one.
+	ReadDir(ctx context.Context, ino worktree.Ino) ([]worktree.DirEntry, error)
+	// Ref adds one reference to a loaded or named inode (an entry that readdirplus put into the kernel's cache).
+	Ref(ctx context.Context, ino worktree.Ino) error
+	// Parent returns the directory that holds a directory; the root's is itself.
+	Parent(ctx context.Context, ino worktree.Ino) (worktree.Ino, error)
+
+	Make(ctx context.Context, parent worktree.Ino, name string, m worktree.Make) (worktree.Attr, error)
+	// MakeUnnamed makes a file without a name (O_TMPFILE); Link gives it one.
+	MakeUnnamed(ctx context.Context, parent worktree.Ino, m worktree.Make) (worktree.Attr, error)
+	Link(ctx context.Context, ino, parent worktree.Ino, name string) (worktree.Attr, error)
+	Unlink(ctx context.Context, parent worktree.Ino, name string) error
+	Rmdir(ctx context.Context, parent worktree.Ino, name string) error
+	Rename(ctx context.Context, oldParent worktree.Ino, oldName string, newParent worktree.Ino, newName string, flags uint32) error
+
+	// Read fills buf from off; fewer bytes than len(buf) only at the end of the file.
+	Read(ctx context.Context, ino worktree.Ino, buf []byte, off uint64) (int, error)
+	// Write returns when the data is in the tree (not durable). appendOnly: off is ignored, the end counts (O_APPEND is
+	// resolved by the kernel, so callers rarely need it). killPriv: clear setuid and setgid.
+	Write(ctx context.Context, ino worktree.Ino, data []byte, off uint64, killPriv bool) (int, error)
+	// Allocate is fallocate(2) with its mode bits: default, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE; else EOPNOTSUPP.
+	Allocate(ctx context.Context, ino worktree.Ino, off, length uint64, mode uint32) error
+	// Seek is lseek(2) with SEEK_DATA (3) or SEEK_HOLE (4).
+	Seek(ctx context.Context, ino worktree.Ino, off uint64, whence uint32) (uint64, error)
+	// CopyRange is copy_file_range(2).
+	CopyRange(ctx context.Context, src worktree.Ino, srcOff uint64, dst worktree.Ino, dstOff, length uint64) (uint64, error)
+	// Fsync returns when the inode, its names, and everything that happened before it are durable.
+	Fsync(ctx context.Context, ino worktree.Ino) error
+
+	GetXattr(ctx context.Context, ino worktree.Ino, name string) ([]byte, error) // ENODATA
+	SetXattr(ctx context.Context, ino worktree.Ino, name string, value []byte, flags uint32) error
+	RemoveXattr(ctx context.Context, ino worktree.Ino, name string) error
+	ListXattr(ctx context.Context, ino worktree.Ino) ([]string, error)
+
+	StatFS(ctx context.Context) (StatFS, error)
+
+	// Notices returns where changes by the reconciler are told; see worktree.Notice.
+	Notices() <-chan worktree.Notice
+}
+
+// StatFS is what statfs(2) tells.
+type StatFS = worktree.StatFS

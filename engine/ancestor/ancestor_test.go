@@ -1,0 +1,184 @@
+package ancestor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ensync/engine/replica"
+	"ensync/store/object"
+)
+
+func open(t *testing.T, path string, key *[32]byte) *DB {
+	t.Helper()
+	db, err := Open(path, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+func file(name string, n byte) replica.Entry {
+	return replica.Entry{Name: name, Kind: object.File, Mode: 0o644, ModTime: 123456789,
+		Content: object.Content{Known: true, Size: 5000, Depth: 1, Key: object.Key{n}}}
+}
+
+func directory(name string) replica.Entry {
+	return replica.Entry{Name: name, Kind: object.Directory, Mode: 0o755}
+}
+
+func commit(t *testing.T, db *DB, u Update) {
+	t.Helper()
+	if err := db.Commit(context.Background(), u); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func names(t *testing.T, db *DB, dir string) string {
+	t.Helper()
+	d, err := db.Dir(context.Background(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, e := range d.Entries {
+		all = append(all, e.Name)
+	}
+	return strings.Join(all, " ")
+}
+
+func TestCommitIsReadBack(t *testing.T) {
+	for _, key := range []*[32]byte{nil, {1, 2, 3}} {
+		path := filepath.Join(t.TempDir(), "a?b#c.sqlite")
+		db := open(t, path, key)
+		want := file("f\xff\n", 7)
+		link := replica.Entry{Name: "l", Kind: object.Symlink, Target: "to\x01"}
+		commit(t, db, Update{Entries: []Agreed{{"", directory("d")}, {"d", link}, {"d", want}},
+			Marks: map[string]string{"d": "mark"}})
+		db.Close()
+		db = open(t, path, key)
+		d, err := db.Dir(context.Background(), "d")
+		if err != nil || d.Mark != "mark" || !d.Find(want.Name).Equal(want) || !d.Find("l").Equal(link) {
+			t.Fatalf("read back %+v, %v", d, err)
+		}
+		if d.Find("g").Kind != object.Absent {
+			t.Error("a name that was never agreed on is there")
+		}
+	}
+}
+
+func TestChangeClearsMarksAbove(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "x"), nil)
+	commit(t, db, Update{
+		Entries: []Agreed{{"", directory("a")}, {"a", directory("b")}, {"a/b", file("f", 1)}, {"", directory("z")}},
+		Marks:   map[string]string{"": "m0", "a": "m1", "a/b": "m2", "z": "m3"}})
+	commit(t, db, Update{Entries: []Agreed{{"a/b", file("f", 2)}}, Marks: map[string]string{"a/b": "m4"}})
+	for dir, want := range map[string]string{"": "", "a": "", "a/b": "m4", "z": "m3"} {
+		if d, _ := db.Dir(context.Background(), dir); d.Mark != want {
+			t.Errorf("mark of %q is %q, want %q", dir, d.Mark, want)
+		}
+	}
+}
+
+func TestDirectoryVanishesWithAllBelow(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "x"), &[32]byte{9})
+	commit(t, db, Update{Entries: []Agreed{{"", directory("a")}, {"a", directory("b")}, {"a/b", file("f", 1)}}})
+	commit(t, db, Update{Entries: []Agreed{{"", replica.Entry{Name: "a"}}}})
+	commit(t, db, Update{Entries: []Agreed{{"", directory("a")}}})
+	if got := names(t, db, "a") + names(t, db, "a/b"); got != "" {
+		t.Errorf("records came back with the directory: %q", got)
+	}
+}
+
+func TestMoveTakesSubtree(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "x"), &[32]byte{9})
+	commit(t, db, Update{Entries: []Agreed{{"", directory("a")}, {"a", directory("b")}, {"a/b", file("f", 1)}}})
+	commit(t, db, Update{Moves: []Move{{"", "a", "a~1"}}, Entries: []Agreed{{"", file("a", 3)}}})
+	if got := names(t, db, ""); got != "a a~1" {
+		t.Errorf("root has %q", got)
+	}
+	if got := names(t, db, "a~1/b"); got != "f" {
+		t.Errorf("moved subtree has %q", got)
+	}
+	if got := names(t, db, "a/b"); got != "" {
+		t.Errorf("old place still has %q", got)
+	}
+}
+
+func TestPreparedTakesEffectOnlyIfItHappened(t *testing.T) {
+	ctx := context.Background()
+	path := filepath.Join(t.TempDir(), "x")
+	db := open(t, path, &[32]byte{9})
+	for tag, name := range map[string]string{"yes": "f", "no": "g"} {
+		u := Update{Entries: []Agreed{{"", file(name, 1)}}, Marks: map[string]string{"": "m"}}
+		if err := db.Prepare(ctx, tag, u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db.Close()
+	db = open(t, path, &[32]byte{9})
+	err := db.Recover(ctx, func(_ context.Context, tag string) (bool, error) { return tag == "yes", nil })
+	if err != nil || names(t, db, "") != "f" {
+		t.Fatalf("after recovery: %q, %v", names(t, db, ""), err)
+	}
+	if open, err := db.preparedUpdates(ctx); err != nil || len(open) != 0 {
+		t.Errorf("still prepared: %v, %v", open, err)
+	}
+}
+
+func TestIssuesStayUntilResolved(t *testing.T) {
+	ctx := context.Background()
+	db := open(t, filepath.Join(t.TempDir(), "x"), &[32]byte{9})
+	commit(t, db, Update{Issues: map[string][]Issue{"d": {{Path: "d/f", Kind: Failed, Reason: "permission denied"}}}})
+	if list, err := db.Issues(ctx); err != nil || len(list) != 1 || list[0].Path != "d/f" {
+		t.Fatalf("issues: %v, %v", list, err)
+	}
+	commit(t, db, Update{Issues: map[string][]Issue{"d": nil}})
+	if list, _ := db.Issues(ctx); len(list) != 0 {
+		t.Errorf("resolved issues are still there: %v", list)
+	}
+}
+
+func TestSealedDatabaseHidesNamesAndRefusesOtherKeys(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	db := open(t, path, &[32]byte{9})
+	secret := "a-very-secret-name"
+	commit(t, db, Update{Entries: []Agreed{{"", directory(secret)}, {secret, file(secret, 1)}},
+		Issues: map[string][]Issue{secret: {{Path: secret, Kind: Failed, Reason: secret}}}})
+	db.Close()
+	for _, f := range []string{path, path + "-wal"} {
+		if b, err := os.ReadFile(f); err == nil && bytes.Contains(b, []byte(secret)) {
+			t.Errorf("%s holds a name in clear", f)
+		}
+	}
+	if _, err := Open(path, &[32]byte{8}); !errors.Is(err, ErrDamaged) {
+		t.Errorf("opened with another key: %v", err)
+	}
+}
+
+func TestDamagedDatabaseIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	if err := os.WriteFile(path, bytes.Repeat([]byte("garbage "), 1000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(path, nil); !errors.Is(err, ErrDamaged) {
+		t.Errorf("garbage opened as a database: %v", err)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(encodeDir(Dir{Mark: "m", Entries: []replica.Entry{file("f", 1), directory("g")}}))
+	f.Add(encodeUpdate(Update{Moves: []Move{{"a", "b", "c"}}, Entries: []Agreed{{"d", file("f", 1)}},
+		Marks: map[string]string{"d": "m"}}))
+	f.Add(encodeIssues([]Issue{{Path: "p", Kind: Failed, Reason: "r"}}))
+	f.Fuzz(func(_ *testing.T, b []byte) {
+		decodeDir(b)
+		decodeUpdate(b)
+		decodeIssues(b)
+	})
+}

@@ -1,0 +1,128 @@
+package ancestor
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+// Prepare records durably what Commit would, to take effect only once the server is known to hold the commit called
+// tag. A crash between the server's commit and ours is thereby not forgotten: without this, the next edit of another
+// machine would look like a conflict.
+func (d *DB) Prepare(ctx context.Context, tag string, u Update) error {
+	_, err := d.db.ExecContext(ctx, "INSERT OR REPLACE INTO prepared VALUES (?, ?)", []byte(tag),
+		d.sealer.seal(encodeUpdate(u), "prepared "+tag))
+	return d.explain(err)
+}
+
+// CommitPrepared makes the update that was prepared under tag hold, with u on top of it, and drops the preparation.
+func (d *DB) CommitPrepared(ctx context.Context, tag string, prepared, u Update) error {
+	return d.transact(ctx, func(tx *sql.Tx) error {
+		if err := d.apply(ctx, tx, prepared); err != nil {
+			return err
+		}
+		if err := d.apply(ctx, tx, u); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "DELETE FROM prepared WHERE tag = ?", []byte(tag))
+		return err
+	})
+}
+
+// Drop forgets what was prepared under tag: the server does not hold that commit and never will.
+func (d *DB) Drop(ctx context.Context, tag string) error {
+	_, err := d.db.ExecContext(ctx, "DELETE FROM prepared WHERE tag = ?", []byte(tag))
+	return d.explain(err)
+}
+
+// Recover settles what an unclean stop left prepared: happened tells whether the server holds the commit of a tag.
+func (d *DB) Recover(ctx context.Context, happened func(ctx context.Context, tag string) (bool, error)) error {
+	open, err := d.preparedUpdates(ctx)
+	if err != nil {
+		return err
+	}
+	for tag, u := range open {
+		yes, err := happened(ctx, tag)
+		switch {
+		case err != nil:
+			return err
+		case yes:
+			err = d.CommitPrepared(ctx, tag, u, Update{})
+		default:
+			err = d.Drop(ctx, tag)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *DB) preparedUpdates(ctx context.Context) (map[string]Update, error) {
+	rows, err := d.db.QueryContext(ctx, "SELECT tag, body FROM prepared")
+	if err != nil {
+		return nil, d.explain(err)
+	}
+	defer rows.Close()
+	open := map[string]Update{}
+	for rows.Next() {
+		var tag, body []byte
+		if err := rows.Scan(&tag, &body); err != nil {
+			return nil, d.explain(err)
+		}
+		plain, err := d.sealer.open(body, "prepared "+string(tag))
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", d.path, ErrDamaged)
+		}
+		if open[string(tag)], err = decodeUpdate(plain); err != nil {
+			return nil, fmt.Errorf("read %s: %w", d.path, errors.Join(ErrDamaged, err))
+		}
+	}
+	return open, d.explain(rows.Err())
+}
+
+// encodeUpdate leaves issues out: they are found again.
+func encodeUpdate(u Update) []byte {
+	w := writer{b: []byte{version}}
+	w.uint(uint64(len(u.Moves)))
+	for _, m := range u.Moves {
+		w.string(m.Dir)
+		w.string(m.From)
+		w.string(m.To)
+	}
+	w.uint(uint64(len(u.Entries)))
+	for _, a := range u.Entries {
+		w.string(a.Dir)
+		w.entry(a.Entry)
+	}
+	w.uint(uint64(len(u.Marks)))
+	for dir, mark := range u.Marks {
+		w.string(dir)
+		w.string(mark)
+	}
+	return w.b
+}
+
+func decodeUpdate(b []byte) (Update, error) {
+	r := reader{b: b}
+	var u Update
+	if v := r.take(1); len(v) != 1 || v[0] != version {
+		return u, errEncoding
+	}
+	for n := r.count(); n > 0 && !r.bad; n-- {
+		u.Moves = append(u.Moves, Move{r.string(), r.string(), r.string()})
+	}
+	for n := r.count(); n > 0 && !r.bad; n-- {
+		u.Entries = append(u.Entries, Agreed{r.string(), r.entry()})
+	}
+	u.Marks = map[string]string{}
+	for n := r.count(); n > 0 && !r.bad; n-- {
+		dir := r.string()
+		u.Marks[dir] = r.string()
+	}
+	if r.bad || len(r.b) != 0 {
+		return u, errEncoding
+	}
+	return u, nil
+}

@@ -9,7 +9,7 @@ type Action uint8
 
 // The outcomes of reference 3.2.
 const (
-	InSync          Action = iota // both sides agree: the ancestor takes their state
+	InSync          Action = iota // both sides agree
 	Unsync                        // they differ, and the mode lets nothing be done
 	Irreconcilable                // they conflict, and the mode lets nothing be done
 	UseClient                     // the server takes Result
@@ -19,6 +19,16 @@ const (
 	SplitServerMove               // the server's entry and the ancestor's move aside together (a directory makes room)
 	SplitClientMove               // the client's entry and the ancestor's move aside together
 )
+
+// String returns the word that messages use.
+func (a Action) String() string {
+	names := [...]string{"in sync", "out of sync", "irreconcilable", "use local", "use remote", "merge",
+		"move remote aside", "move remote directory aside", "move local directory aside"}
+	if int(a) < len(names) {
+		return names[a]
+	}
+	return "unknown action"
+}
 
 // Conflict says what both sides did.
 type Conflict uint8
@@ -31,17 +41,86 @@ const (
 	EditDeleteOnClient          // the server changed it, the client deleted it
 )
 
+// String returns the words that messages use.
+func (c Conflict) String() string {
+	names := [...]string{"no conflict", "edited on both sides", "edited locally, deleted remotely",
+		"edited remotely, deleted locally"}
+	if int(c) < len(names) {
+		return names[c]
+	}
+	return "unknown conflict"
+}
+
 // Outcome is a decision.
 type Outcome struct {
 	Action   Action
 	Conflict Conflict
-	// Result is what the name shall hold on the side that changes: kind Absent for a deletion. For InSync it is the
-	// client's state. Content and target are always one side's whole; the mode may be the other's.
+	// Result is what the name shall hold on the side that changes (both sides for Merge): kind Absent for a deletion.
+	// Content and target are always one side's whole; mode and mtime may be the other's. For InSync it is the
+	// client's state; for splits and where nothing is done it means nothing.
 	Result object.Entry
+	// Ancestor is what the ancestor shall hold for this name when the action is done: the input's where nothing was
+	// agreed on, Absent to forget it. It differs from Result where the two sides still differ (Partial, or an mtime
+	// that must not travel): it then keeps the state from which the next decision is the same. See Agreed.
+	Ancestor object.Entry
+	// Descend says that both sides hold a directory now, so that the engine may enter it whatever the action is.
+	Descend bool
+	// Partial says that the action is only the half that the mode permits: content or mode still differ afterwards,
+	// as if the action were Unsync.
+	Partial bool
 }
 
-// Input is what is known of one name. An entry of kind Absent is not there. Contents must be known wherever two
-// sides hold a file (see NeedsContent).
+// ChangesClient reports whether the action changes the client's tree.
+func (o Outcome) ChangesClient() bool {
+	return o.Action == UseServer || o.Action == Merge || o.Action == SplitClientMove
+}
+
+// ChangesServer reports whether the action changes the server's tree.
+func (o Outcome) ChangesServer() bool {
+	switch o.Action {
+	case UseClient, Merge, SplitServer, SplitServerMove:
+		return true
+	}
+	return false
+}
+
+// IsSplit reports whether an entry moves aside to a fresh name; both names are then to be decided again.
+func (o Outcome) IsSplit() bool { return o.Action >= SplitServer }
+
+// LeavesDifference reports whether the two sides still differ in what counts when the action is done: the entry is
+// to be remembered as unsynced.
+func (o Outcome) LeavesDifference() bool {
+	return o.Action == Unsync || o.Action == Irreconcilable || o.Partial
+}
+
+// Agreed returns what the ancestor shall hold, given what the changed side reports back after taking Result: the
+// content that was really transferred, and the mode and mtime that the side could really keep, except for those
+// that the two sides do not share. For Merge, pass what the server reported.
+func (o Outcome) Agreed(reported object.Entry) object.Entry {
+	switch {
+	case o.Action != UseClient && o.Action != UseServer && o.Action != Merge:
+		return o.Ancestor
+	case reported.Kind == object.Absent || reported.Kind != o.Ancestor.Kind:
+		return reported
+	}
+	agreed := reported
+	was, is := o.Ancestor.Content, o.Result.Content
+	if reported.Kind == object.File && (was.Known || is.Known) && !was.Same(is) { // only the mode was transferred
+		agreed = o.Ancestor
+		agreed.Mode = reported.Mode
+		return agreed
+	}
+	if o.Ancestor.Mode != o.Result.Mode {
+		agreed.Mode = o.Ancestor.Mode
+	}
+	if o.Ancestor.ModTime != o.Result.ModTime {
+		agreed.ModTime = o.Ancestor.ModTime
+	}
+	return agreed
+}
+
+// Input is what is known of one name. An entry of kind Absent is not there. The server's and the ancestor's contents
+// are always known; the client's must be where NeedsContent says so.
 type Input struct {
 	Client, Ancestor, Server object.Entry
 }

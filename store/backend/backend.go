@@ -3,8 +3,9 @@
 // Everything clever is in the client. A directory, a program behind a pipe and an S3 bucket differ in nothing but
 // how they keep these promises, and all pass the one conformance suite in backendtest.
 //
-// Names are lower-case ASCII letters, digits, '.', '-' and '/'; no part is empty, "." or "..". Two kinds of object
-// exist, and a name is only ever of one kind:
+// Names are lower-case ASCII letters, digits, '.', '-' and '/'; no part is empty or starts or ends with '.'; CheckName
+// says it exactly, and every backend refuses other names with ErrInvalid. No immutable object's name is the directory
+// of another's (never both "a" and "a/b"). Two kinds of object exist, and a name is only ever of one kind:
 //
 //   - immutable objects, created by Put, read by Get, never changed;
 //   - small mutable objects, read by Load, replaced by Swap.
@@ -29,6 +30,10 @@ var (
 	ErrDenied = errors.New("permission denied")
 	// ErrUnavailable says that nothing is known: the backend is out of reach, answers nonsense or is broken.
 	ErrUnavailable = errors.New("store is out of reach")
+	// ErrFull says that there is no room: a full disk or a quota. Nothing of the object was kept.
+	ErrFull = errors.New("no space left in the store")
+	// ErrInvalid says that the call itself is wrong (a name, a range); no backend will ever accept it.
+	ErrInvalid = errors.New("invalid request")
 )
 
 // Version identifies one state of a mutable object. It is opaque, and never repeats for other content.

@@ -1,0 +1,211 @@
+package journal
+
+import (
+	"fmt"
+	"io"
+	"sync"
+)
+
+const maxOpenFiles = 64
+
+var scratch = sync.Pool{New: func() any { b := make([]byte, MaxData+frameExtra); return &b }}
+
+// ReadData opens and authenticates the data frame at pos and copies its bytes from off on into dst. It returns how many
+// there were: less than len(dst) only at the frame's end. A frame that does not open is a *DamagedError.
+func (l *Log) ReadData(pos Pos, dst []byte, off uint32) (int, error) {
+	if pos.Length == 0 || pos.Length > MaxData || off > pos.Length {
+		return 0, fmt.Errorf("journal: read from byte %d of a frame of %d", off, pos.Length)
+	}
+	sp := scratch.Get().(*[]byte)
+	defer scratch.Put(sp)
+	b := (*sp)[:int64(pos.Length)+frameExtra]
+	seal, inMemory, err := l.fetch(pos, b)
+	if err != nil {
+		return 0, err
+	}
+	src := b
+	if inMemory != nil {
+		src = inMemory
+	}
+	f, err := parseFrame(src, int64(pos.Offset))
+	if err != nil || f.kind != kindData || f.length != int(pos.Length) {
+		return 0, &DamagedError{Segment: pos.Segment, Offset: int64(pos.Offset), Cause: "no such data frame"}
+	}
+	var plain []byte
+	if off == 0 && len(dst) >= f.length {
+		plain, err = seal.open(&f, dst[:0:f.length], src)
+	} else if inMemory == nil {
+		plain, err = seal.open(&f, src[frameHead:frameHead], src)
+	} else {
+		plain, err = seal.open(&f, b[:0], src)
+	}
+	if err != nil {
+		return 0, &DamagedError{Segment: pos.Segment, Offset: int64(pos.Offset), Cause: err.Error()}
+	}
+	if off == 0 && len(dst) >= f.length {
+		return f.length, nil
+	}
+	return copy(dst, plain[off:]), nil
+}
+
+// fetch reads a frame from the disk into b, or returns where it lies in memory.
+func (l *Log) fetch(pos Pos, b []byte) (*sealer, []byte, error) {
+	end := int64(pos.Offset) + int64(len(b))
+	l.mu.Lock()
+	seg := l.segments[pos.Segment]
+	if seg == nil || pos.Offset < blockSize || end > seg.tail {
+		l.mu.Unlock()
+		return nil, nil, &DamagedError{Segment: pos.Segment, Offset: int64(pos.Offset), Cause: "the log has no data there"}
+	}
+	inMemory := l.findInMemory(seg, int64(pos.Offset), end)
+	l.mu.Unlock()
+	if inMemory != nil {
+		return seg.seal, inMemory, nil
+	}
+	err := l.withFile(seg, func(f file) error {
+		_, err := f.ReadAt(b, int64(pos.Offset))
+		return err
+	})
+	if err == io.EOF {
+		return nil, nil, &DamagedError{Segment: pos.Segment, Offset: int64(pos.Offset), Cause: "the segment is cut short"}
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("journal: read segment %016x: %w", pos.Segment, err)
+	}
+	return seg.seal, nil, nil
+}
+
+// findInMemory returns a frame that waits to be written. l.mu is held; a chunk's memory is never used twice.
+func (l *Log) findInMemory(seg *segment, off, end int64) []byte {
+	in := func(c *chunk) []byte {
+		if c == nil || c.seg != seg || off < c.off || end > c.off+int64(len(c.buf)) {
+			return nil
+		}
+		return c.buf[off-c.off : end-c.off]
+	}
+	for _, c := range l.queue {
+		if b := in(c); b != nil {
+			return b
+		}
+	}
+	return in(l.active)
+}
+
+// withFile calls do with the segment's file: the current one's own, or one from the cache.
+func (l *Log) withFile(seg *segment, do func(file) error) error {
+	l.mu.Lock()
+	f := seg.file
+	l.mu.Unlock()
+	if f != nil {
+		return do(f)
+	}
+	return l.files.with(seg.number, func() (file, error) { return l.dir.Open(segmentName(seg.number)) }, do)
+}
+
+// fileCache keeps the files of finished segments open, the least recently used are closed.
+type fileCache struct {
+	mu     sync.Mutex
+	open   map[uint64]*cachedFile
+	clock  uint64
+	closed bool
+}
+
+type cachedFile struct {
+	f    file
+	refs int
+	used uint64
+	drop bool // close when refs is 0
+}
+
+func (c *fileCache) with(number uint64, open func() (file, error), do func(file) error) error {
+	e, err := c.acquire(number, open)
+	if err != nil {
+		return err
+	}
+	defer c.release(e)
+	return do(e.f)
+}
+
+func (c *fileCache) acquire(number uint64, open func() (file, error)) (*cachedFile, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, ErrClosed
+	}
+	e := c.open[number]
+	if e == nil {
+		f, err := open()
+		if err != nil {
+			return nil, err
+		}
+		e = c.add(number, f)
+	}
+	c.clock++
+	e.refs++
+	e.used = c.clock
+	return e, nil
+}
+
+// add puts a file in and closes the least recently used idle one if there are too many. c.mu is held.
+func (c *fileCache) add(number uint64, f file) *cachedFile {
+	if c.open == nil {
+		c.open = map[uint64]*cachedFile{}
+	}
+	if len(c.open) >= maxOpenFiles {
+		var oldest uint64
+		var victim *cachedFile
+		for n, e := range c.open {
+			if e.refs == 0 && (victim == nil || e.used < victim.used) {
+				oldest, victim = n, e
+			}
+		}
+		if victim != nil {
+			victim.f.Close()
+			delete(c.open, oldest)
+		}
+	}
+	e := &cachedFile{f: f, used: c.clock}
+	c.open[number] = e
+	return e
+}
+
+func (c *fileCache) release(e *cachedFile) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e.refs--
+	if e.refs == 0 && e.drop {
+		e.f.Close()
+	}
+}
+
+func (c *fileCache) put(number uint64, f file) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.add(number, f)
+}
+
+func (c *fileCache) forget(number uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.open[number]; e != nil {
+		c.discard(number, e)
+	}
+}
+
+func (c *fileCache) discard(number uint64, e *cachedFile) {
+	delete(c.open, number)
+	if e.refs == 0 {
+		e.f.Close()
+	} else {
+		e.drop = true
+	}
+}
+
+func (c *fileCache) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	for n, e := range c.open {
+		c.discard(n, e)
+	}
+}

@@ -2,6 +2,8 @@ package plan
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -81,4 +83,9 @@ func (r *Rights) parse(s string) bool {
 		}
 	}
 	return true
+}
+
+// ModeNames returns the names that ParseMode knows besides the seven characters, sorted.
+func ModeNames() []string {
+	return slices.Sorted(maps.Keys(aliases))
 }

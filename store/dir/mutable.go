@@ -1,0 +1,250 @@
+package dir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+
+	"ensync/store/backend"
+)
+
+// state is what a mutable object is at one moment.
+type state struct {
+	top     uint64 // the highest number in use, by whatever; 0: none
+	number  uint64 // the number that counts; 0: none
+	data    []byte
+	version backend.Version // zero: the object is not there
+	err     error           // why the object cannot be told: its highest number is damaged
+}
+
+// Load implements backend.Backend.
+func (d *Dir) Load(ctx context.Context, name string) ([]byte, backend.Version, error) {
+	if err := backend.CheckName(name); err != nil {
+		return nil, "", err
+	}
+	s, err := call(ctx, d, "load", name, func(l *lease, r *os.Root) (state, error) {
+		s, err := d.current(l, r, name)
+		if err == nil {
+			err = s.err
+		}
+		if err == nil && s.version == "" {
+			err = backend.ErrNotExist
+		}
+		return s, err
+	})
+	return s.data, s.version, err
+}
+
+// Swap implements backend.Backend.
+func (d *Dir) Swap(ctx context.Context, name string, old backend.Version, data []byte) (backend.Version, error) {
+	if err := backend.CheckName(name); err != nil {
+		return "", err
+	}
+	if len(data) > maxState {
+		return "", fmt.Errorf("replace %s: %w: %d bytes; mutable objects have at most %d", name, backend.ErrInvalid, len(data), maxState)
+	}
+	return call(ctx, d, "replace", name, func(l *lease, r *os.Root) (backend.Version, error) {
+		s, err := d.current(l, r, name)
+		if err == nil {
+			err = s.err
+		}
+		if err != nil {
+			return "", err
+		}
+		if s.version != old {
+			return "", backend.ErrChanged
+		}
+		var header []byte
+		var next backend.Version
+		// Hashing 64 MiB takes 50 ms, and needs the caller's bytes.
+		if err := l.hold(func() { header, next = encodeHeader(data), version(s.top+1, data) }); err != nil {
+			return "", err
+		}
+		return next, d.add(l, r, name, s.top+1, header, data)
+	})
+}
+
+// removeSeries makes a mutable object's highest number a tombstone.
+func (d *Dir) removeSeries(l *lease, r *os.Root, name string) error {
+	for {
+		s, err := d.current(l, r, name)
+		if err != nil || s.err == nil && s.version == "" {
+			return err
+		}
+		if err := d.add(l, r, name, s.top+1, []byte(tombstone)); !errors.Is(err, backend.ErrChanged) {
+			return err
+		}
+	}
+}
+
+// add makes state n of a mutable object, if nobody else did, and removes states that are too old to matter.
+func (d *Dir) add(l *lease, r *os.Root, name string, n uint64, parts ...[]byte) error {
+	err := d.create(l, r, numberPath(name, n), parts...)
+	if errors.Is(err, backend.ErrExist) {
+		return backend.ErrChanged
+	}
+	if err != nil {
+		return err
+	}
+	numbers, err := d.numbers(r, name)
+	if err != nil {
+		return err
+	}
+	// RACE: between looking and creating, this process may have slept while others went on so far that they removed
+	// number n again; then creating it proved nothing. Number n is removed only once n+8 exists, so if there is nothing
+	// that high, n was new. If there is, the outcome is unclear, and reading back is up to the caller: no state is
+	// lost, because nobody reads a number that is not the highest.
+	if len(numbers) > 0 && numbers[0].n >= n+keepNumbers {
+		return fmt.Errorf("%w: too many others changed it meanwhile to tell whether this change was one of them", backend.ErrUnavailable)
+	}
+	for _, x := range numbers {
+		if x.n+keepNumbers <= n {
+			r.Remove(numberPath(name, x.n)) // who cannot remove it loses only room
+			if x.claimed {
+				r.Remove(numberPath(name, x.n) + "@claim")
+			}
+		}
+	}
+	return nil
+}
+
+// number is one number of a series as the directory shows it.
+type number struct {
+	n       uint64
+	burnt   bool // a directory: a claim that was given up
+	claimed bool // there is a claim to it
+}
+
+// numbers lists a series, highest first. No directory is an empty list.
+func (d *Dir) numbers(r *os.Root, name string) ([]number, error) {
+	entries, err := readDir(r, name+suffix)
+	if err != nil {
+		if notThere(err) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	claimed := map[uint64]bool{}
+	var list []number
+	for _, e := range entries {
+		if n, ok := parseNumber(e.Name()); ok {
+			list = append(list, number{n: n, burnt: e.IsDir()})
+		} else if base := e.Name(); len(base) > numberSize && base[numberSize:] == "@claim" {
+			if n, ok := parseNumber(base[:numberSize]); ok {
+				claimed[n] = true
+			}
+		}
+	}
+	for i := range list {
+		list[i].claimed = claimed[list[i].n]
+	}
+	slices.SortFunc(list, func(a, b number) int {
+		if a.n > b.n {
+			return -1
+		}
+		return 1
+	})
+	return list, nil
+}
+
+// current reads the state of a mutable object. Numbers may come and go while it looks; it looks again until what it
+// saw makes sense, since a series that has begun never lacks a number.
+func (d *Dir) current(l *lease, r *os.Root, name string) (state, error) {
+	for empty := 0; ; {
+		if err := l.hold(func() {}); err != nil {
+			return state{}, err
+		}
+		list, err := d.numbers(r, name)
+		if err != nil {
+			return state{}, err
+		}
+		if len(list) == 0 {
+			// Nothing, or a listing that was overtaken by eight swaps and their clean-up: look twice more.
+			if empty++; empty < 3 && d.seriesExists(r, name) {
+				continue
+			}
+			if err := d.absent(r); !errors.Is(err, backend.ErrNotExist) {
+				return state{}, err
+			}
+			return state{}, nil
+		}
+		s, again, err := d.choose(r, name, list)
+		if err != nil || !again {
+			return s, err
+		}
+	}
+}
+
+func (d *Dir) seriesExists(r *os.Root, name string) bool {
+	_, err := r.Lstat(name + suffix)
+	return err == nil
+}
+
+// choose finds the number that counts. again says that the numbers changed meanwhile.
+func (d *Dir) choose(r *os.Root, name string, list []number) (s state, again bool, err error) {
+	s.top = list[0].n
+	// A network file system may show an old listing; asking for the next number itself goes to the server.
+	if _, err := r.Lstat(numberPath(name, s.top+1)); err == nil {
+		return s, true, nil
+	} else if !notThere(err) {
+		return s, false, err
+	}
+	for _, x := range list {
+		if x.burnt {
+			continue
+		}
+		file, err := readState(r, numberPath(name, x.n))
+		if notThere(err) {
+			return s, true, nil
+		}
+		if err != nil {
+			return s, false, err
+		}
+		data, deleted, err := decodeState(file)
+		switch {
+		case err == nil && deleted:
+			s.number = x.n
+			return s, false, nil
+		case err == nil:
+			s.number, s.data, s.version = x.n, data, version(x.n, data)
+			return s, false, nil
+		case errors.Is(err, errDamaged):
+			s.err = damaged(name, x.n, err)
+			return s, false, nil
+		}
+	}
+	s.err = damaged(name, s.top, errTorn)
+	return s, false, nil
+}
+
+func damaged(name string, n uint64, why error) error {
+	return fmt.Errorf("%w: %s is %w; put back a copy of it, or delete the object to start it again",
+		backend.ErrUnavailable, numberPath(name, n), why)
+}
+
+// readState reads a numbered file, bounded.
+func readState(r *os.Root, name string) ([]byte, error) {
+	f, err := r.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	size := st.Size()
+	if !st.Mode().IsRegular() || size > math.MaxInt32 || size > int64(headerSize+maxState) {
+		return nil, fmt.Errorf("%w: %s is no state of an object (%v, %d bytes)", backend.ErrUnavailable, name, st.Mode().Type(), size)
+	}
+	data := make([]byte, size)
+	n, err := io.ReadFull(f, data)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil // shorter than it was a moment ago: torn, and seen as that
+	}
+	return data[:n], err
+}

@@ -81,6 +81,7 @@ type segment struct {
 	punched int64
 }
 
+// ref counts the references to a frame. A new frame has none, and is kept all the same until Live or Release is called.
 type ref struct{ count, length uint32 }
 
 // chunk is a run of frames in memory. buf grows under Log.mu, its frames are sealed outside of it.
@@ -100,7 +101,7 @@ const (
 )
 
 // AppendData seals p (1 to MaxData bytes) into a data frame and returns its position, which ReadData can read at once.
-// It is durable when a Sync that began later has returned, and counts as referenced once until it is released.
+// It is durable when a Sync that began later has returned. The frame is kept until it is released; see Live.
 func (l *Log) AppendData(p []byte) (Pos, error) {
 	if len(p) == 0 || len(p) > MaxData {
 		return Pos{}, fmt.Errorf("journal: data of %d bytes: not between 1 and %d", len(p), MaxData)
@@ -161,7 +162,7 @@ func (l *Log) append(kind byte, p []byte, reserved bool) (frame, uint64, error) 
 		seg.lastLSN = l.last
 		l.stats.Records++
 	} else {
-		seg.refs[uint32(seg.tail)] = ref{1, uint32(len(p))}
+		seg.refs[uint32(seg.tail)] = ref{0, uint32(len(p))}
 		seg.live += int64(len(p))
 		l.stats.DataFrames++
 	}

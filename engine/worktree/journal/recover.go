@@ -186,11 +186,10 @@ func (l *Log) recoverStructure(segs []*segment, i int, after LSN) error {
 		}
 		next := segs[i+1]
 		if next.number != s.number+1 {
-			// Its successors were deleted, so nothing after the checkpoint depends on its end, and ReadData and Live look for
-			// themselves.
-			_, err := recoverTail(s, f)
-			s.lastLSN = min(s.lastLSN, next.firstLSN-1)
-			return err
+			// Its successors were deleted, so it holds nothing after the checkpoint, and nobody can say where it ended.
+			// Its frames may have become holes. ReadData looks for itself.
+			s.tail, s.lastLSN = s.size, next.firstLSN-1
+			return nil
 		}
 		s.tail, s.counter, s.lastLSN = next.header.prev.end, next.header.prev.frames, next.firstLSN-1
 		if s.tail > s.size {
@@ -253,7 +252,7 @@ func (l *Log) recoverLast(s *segment, f file) error {
 	return nil
 }
 
-// recoverTail sets the end of a segment that has no successor to say it, and returns how many bytes beyond are torn.
+// recoverTail sets the end of the newest segment, and returns how many bytes beyond are torn.
 //
 // The marks are the only evidence. One that opens proves that everything below its durable offset was on disk; its own batch
 // may have arrived in part and in any order. So all marks are looked for, also beyond a gap; below the highest

@@ -20,9 +20,10 @@ type Segment struct {
 	Live   int64 // bytes of data that are referenced
 }
 
-// Live adds a reference to a data frame. AppendData has made the first one; after Open the owner calls Live for
-// every reference that its catalogue and the replayed records hold. The error is a *DamagedError when the log has no such
-// frame (its bytes are not read).
+// Live adds a reference to a data frame: one call for every reference that the owner holds. A new frame is kept until its
+// first Live or Release, so that nothing can take it away before its record is appended; after Open the owner calls Live for
+// every reference in its catalogue and the replayed records. The error is a *DamagedError when the log has no such frame
+// (its bytes are not read).
 func (l *Log) Live(pos Pos) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -31,7 +32,7 @@ func (l *Log) Live(pos Pos) error {
 		return &DamagedError{Segment: pos.Segment, Offset: int64(pos.Offset), Cause: "data that is still in use is missing"}
 	}
 	r := seg.refs[uint32(pos.Offset)]
-	if r.count == 0 {
+	if r.length == 0 {
 		r.length = pos.Length
 		seg.live += int64(pos.Length)
 	} else if r.length != pos.Length {
@@ -112,9 +113,10 @@ func (l *Log) drop(pos Pos) {
 	}
 	r := seg.refs[pos.Offset]
 	switch r.count {
-	case 0:
-		return
-	case 1:
+	case 0, 1:
+		if r.length == 0 {
+			return
+		}
 		delete(seg.refs, pos.Offset)
 		seg.live -= int64(r.length)
 		seg.dead = append(seg.dead, Pos{pos.Segment, pos.Offset, r.length})

@@ -35,6 +35,9 @@ func newWorld(t testing.TB) world {
 	if got, want := describe(w.f), "a=everyone,root,staff b=everyone,root c=everyone,staff"; got != want {
 		t.Fatalf("world is %s, want %s", got, want)
 	}
+	for _, c := range []**Chain{&w.a, &w.b, &w.c} {
+		*c = must[*Chain](t)(w.f.Refresh(*c))
+	}
 	return w
 }
 

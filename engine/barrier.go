@@ -1,0 +1,135 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"ensync/engine/ancestor"
+	"ensync/engine/replica"
+)
+
+// A batch is what waits for the next barrier.
+type batch struct {
+	// in holds whatever the server's committed state: changes of the client, and what was found in sync.
+	in ancestor.Update
+	// out holds only once the server has committed.
+	out ancestor.Update
+	// same is what the ancestor holds already; the client is told all the same, since it took it for changed.
+	same []ancestor.Agreed
+	// tags of preparations that in makes good.
+	tags    []string
+	changes int
+	bytes   int64
+	since   time.Time
+}
+
+func newBatch() *batch {
+	fresh := func() ancestor.Update {
+		return ancestor.Update{Marks: map[string]string{}, Issues: map[string][]ancestor.Issue{}}
+	}
+	return &batch{in: fresh(), out: fresh(), since: time.Now()}
+}
+
+func (b *batch) isEmpty() bool { return b.in.IsEmpty() && b.out.IsEmpty() && len(b.same) == 0 }
+
+// barrierDue reports whether enough waits that a crash should not cost it.
+func (p *pass) barrierDue() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := p.pending
+	return b.changes >= p.BarrierChanges || b.bytes >= p.BarrierBytes ||
+		b.changes > 0 && time.Since(b.since) >= p.BarrierTime
+}
+
+// barrier makes everything done so far durable and records it; see the package's comment for the order. No worker is
+// between a change and its note while it runs. On replica.ErrLost, the client's part is recorded and the rest dropped.
+func (p *pass) barrier(ctx context.Context) error {
+	p.world.Lock()
+	defer p.world.Unlock()
+	p.mu.Lock()
+	b := p.pending
+	p.pending = newBatch()
+	p.mu.Unlock()
+	if b.isEmpty() {
+		return nil
+	}
+	// DURABLE: what was applied to the client, and what was only read from it: a file that a power cut takes back must
+	// not be in the ancestor, or its absence would look like somebody's will.
+	if len(b.in.Entries)+len(b.out.Entries)+len(b.in.Moves) > 0 {
+		if err := p.Client.Sync(ctx); err != nil {
+			return fmt.Errorf("make the local tree durable: %w", err)
+		}
+	}
+	tag := ""
+	err := p.Server.Commit(ctx, func(t string) error {
+		tag = t
+		return p.Ancestor.Prepare(ctx, t, b.out)
+	})
+	if err != nil {
+		return errors.Join(err, p.keep(ctx, b, tag, errors.Is(err, replica.ErrLost)))
+	}
+	if tag == "" {
+		tag = "none" // nothing went out
+	}
+	if err := p.Ancestor.CommitPrepared(ctx, tag, b.out, b.in); err != nil {
+		return err
+	}
+	return p.settle(ctx, b.tags, b.in.Entries, b.out.Entries, b.same)
+}
+
+// keep records what holds although the server's commit did not come about. What was prepared for it stays unless it is
+// certain that the commit will never be: the next sync asks.
+func (p *pass) keep(ctx context.Context, b *batch, tag string, lost bool) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err := p.Ancestor.Commit(ctx, b.in); err != nil {
+		return err
+	}
+	if lost && tag != "" {
+		if err := p.Ancestor.Drop(ctx, tag); err != nil {
+			return err
+		}
+	}
+	return p.settle(ctx, b.tags, b.in.Entries)
+}
+
+// settle tells the client what is agreed on now.
+func (p *pass) settle(ctx context.Context, tags []string, lists ...[]ancestor.Agreed) error {
+	for _, tag := range tags {
+		if err := p.Ancestor.Drop(ctx, tag); err != nil {
+			return err
+		}
+	}
+	byDir := map[string][]replica.Entry{}
+	for _, list := range lists {
+		for _, a := range list {
+			byDir[a.Dir] = append(byDir[a.Dir], a.Entry)
+		}
+	}
+	for dir, entries := range byDir {
+		if err := p.Client.Settle(ctx, dir, entries); err != nil {
+			return fmt.Errorf("settle %q: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// A move of a client's directory is prepared under a tag that tells it, since the client knows no commits.
+const moveTag = "client move\x00"
+
+func makeMoveTag(m ancestor.Move) string {
+	return moveTag + m.Dir + "\x00" + m.From + "\x00" + m.To
+}
+
+func parseMoveTag(tag string) (ancestor.Move, bool) {
+	rest, ok := strings.CutPrefix(tag, moveTag)
+	parts := strings.Split(rest, "\x00")
+	if !ok || len(parts) != 3 {
+		return ancestor.Move{}, false
+	}
+	return ancestor.Move{Dir: parts[0], From: parts[1], To: parts[2]}, true
+}

@@ -1,0 +1,78 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"ensync/engine/replica"
+)
+
+// guardMin is how many deletions on one side the loss guard does not mind, whatever the size of the tree.
+const guardMin = 20
+
+// guard looks before anything is changed, and returns the directories that need work; nil means all. ErrLoss if what
+// would be done looks like an accident rather than somebody's will.
+//
+// A first sync has no ancestor, and so deletes nothing unless the mode forces it to: it goes ahead unlooked.
+func (s *syncer) guard(ctx context.Context) (map[string]bool, error) {
+	root, err := s.Client.List(ctx, "")
+	if err != nil {
+		return nil, fmt.Errorf("read the local tree: %w", err)
+	}
+	known, err := s.Ancestor.Dir(ctx, "")
+	if err != nil || len(known.Entries) == 0 {
+		return nil, err
+	}
+	if len(root) == 0 && len(known.Entries) > 1 && !s.ConfirmLoss {
+		if err := s.serverAgrees(ctx); err != nil {
+			return nil, err
+		}
+	}
+	p := s.newPass(true, nil)
+	p.quiet = true
+	if err := p.walk(ctx); err != nil {
+		return nil, err
+	}
+	if !s.ConfirmLoss {
+		if err := s.weigh(ctx, p); err != nil {
+			return nil, err
+		}
+	}
+	if len(p.work) > 0 {
+		return p.work, nil
+	}
+	s.sum.Examined = p.sum.Examined
+	return map[string]bool{}, nil
+}
+
+// serverAgrees lets an empty local root pass only if the server has nothing either.
+func (s *syncer) serverAgrees(ctx context.Context) error {
+	list, err := s.Server.List(ctx, "")
+	if err != nil && !errors.Is(err, replica.ErrNotExist) {
+		return err
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: the local tree is empty, and was not at the last sync; nothing was changed. If a disk is not "+
+		"mounted, mount it; if all is meant to be deleted everywhere, sync with --confirm-loss", ErrLoss)
+}
+
+// weigh compares what would be deleted on each side with what is there.
+func (s *syncer) weigh(ctx context.Context, p *pass) error {
+	for side, n := range map[Side]int{Local: p.sum.In.Deleted, Remote: p.sum.Out.Deleted} {
+		if n < guardMin {
+			continue
+		}
+		total, err := s.Ancestor.Count(ctx)
+		if err != nil {
+			return err
+		}
+		if n*2 > total {
+			return fmt.Errorf("%w: this sync would delete %d of %d entries on the %s side; nothing was changed. If that is "+
+				"meant, sync with --confirm-loss", ErrLoss, n, total, side)
+		}
+	}
+	return nil
+}

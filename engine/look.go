@@ -1,0 +1,372 @@
+package engine
+
+import (
+	"slices"
+	"time"
+
+	"ensync/engine/ancestor"
+	"ensync/engine/plan"
+	"ensync/engine/replica"
+	"ensync/engine/rules"
+	"ensync/store/object"
+)
+
+// look is a visit's own part: compare, decide, apply, and push the directories below.
+func (p *pass) look(v *visit) error {
+	same, err := p.serverSame(v)
+	if err != nil {
+		return err
+	}
+	v.same = same
+	if v.same && !v.noClient && p.focus == nil {
+		// The server is as the ancestor says, here and below. If the client says so too, nothing is to do.
+		dirty, err := p.Client.Dirty(p.ctx, v.dir)
+		if err != nil || !dirty {
+			return err
+		}
+	}
+	p.mu.Lock()
+	p.sum.Examined++
+	p.mu.Unlock()
+	known, err := p.Ancestor.Dir(p.ctx, v.dir)
+	if err != nil {
+		p.cancel(err)
+		return err
+	}
+	client, err := p.listClient(v)
+	if err != nil {
+		return err
+	}
+	if v.same && !p.Rules.NeedsListings() && unchanged(client, known.Entries) {
+		v.knownMark = known.Mark
+		v.state = v.state.Enter(nil, nil)
+		return p.enterSame(v, client)
+	}
+	server, err := p.listServer(v)
+	if err != nil {
+		return err
+	}
+	d := &directory{pass: p, visit: v, names: merge(client, known.Entries, server), reserved: map[string]bool{}}
+	v.knownMark = known.Mark
+	v.state = v.state.Enter(facts(client), facts(server))
+	v.looked = true
+	return d.reconcile()
+}
+
+// serverSame reports whether the server's tree is what it was when all here and below was last in sync.
+func (p *pass) serverSame(v *visit) (bool, error) {
+	if p.All || v.noServer || v.free {
+		return false, nil
+	}
+	if v.up != nil && v.up.same {
+		return true, nil
+	}
+	known, err := p.Ancestor.Dir(p.ctx, v.dir)
+	if err != nil || known.Mark == "" {
+		return false, err
+	}
+	now, err := p.Server.Mark(p.ctx, v.dir)
+	return now == known.Mark, err
+}
+
+// unchanged reports whether the client's listing says just what the ancestor does.
+func unchanged(client, known []replica.Entry) bool {
+	return slices.EqualFunc(client, known, func(c, a replica.Entry) bool { return c.Name == a.Name && c.Equal(a) })
+}
+
+// enterSame goes on below a directory whose own entries are all in sync.
+func (p *pass) enterSame(v *visit, entries []replica.Entry) error {
+	var below []*visit
+	for _, e := range entries {
+		path := join(v.dir, e.Name)
+		if e.Kind != object.Directory || !p.inFocus(v, path) {
+			continue
+		}
+		_, _, inside := v.state.Entry(factsOf(e))
+		below = append(below, &visit{dir: path, up: v, name: e.Name, entry: e, state: inside, free: v.free, below: v.below})
+	}
+	p.push(below...)
+	return nil
+}
+
+// A name is what the three trees have under one name.
+type name struct {
+	client, known, server replica.Entry
+}
+
+func (n name) text() string {
+	return cmpOr(n.client.Name, n.known.Name, n.server.Name)
+}
+
+func cmpOr(names ...string) string {
+	for _, s := range names {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+// merge joins three sorted listings by name.
+func merge(client, known, server []replica.Entry) []name {
+	var all []name
+	for len(client)+len(known)+len(server) > 0 {
+		least := ""
+		for _, list := range [][]replica.Entry{client, known, server} {
+			if len(list) > 0 && (least == "" || list[0].Name < least) {
+				least = list[0].Name
+			}
+		}
+		all = append(all, name{take(&client, least), take(&known, least), take(&server, least)})
+	}
+	return all
+}
+
+// take removes the entry of that name from the head of a listing; kind Absent if it is not there.
+func take(list *[]replica.Entry, name string) replica.Entry {
+	if len(*list) > 0 && (*list)[0].Name == name {
+		e := (*list)[0]
+		*list = (*list)[1:]
+		return e
+	}
+	return replica.Entry{Name: name}
+}
+
+func facts(list []replica.Entry) []rules.Facts {
+	all := make([]rules.Facts, len(list))
+	for i, e := range list {
+		all[i] = factsOf(e)
+	}
+	return all
+}
+
+func factsOf(e replica.Entry) rules.Facts {
+	return rules.Facts{Name: e.Name, Kind: e.Kind, Mode: e.Mode, Size: e.Content.Size, Target: e.Target}
+}
+
+// A directory is a visit whose names are decided on one by one.
+type directory struct {
+	*pass
+	*visit
+	names  []name
+	client []step // changes to make, by side
+	server []step
+	below  []*visit
+	agreed []ancestor.Agreed // found in sync: what the ancestor has otherwise
+	same   []ancestor.Agreed // found in sync, as the ancestor has it
+	isWork bool              // something is to be done here
+
+	renames  []rename        // what moves aside, before anything else is changed
+	reserved map[string]bool // the names they get
+}
+
+// A step is a change decided on for one name.
+type step struct {
+	n      name
+	out    plan.Outcome
+	inside rules.State
+	trust  bool
+}
+
+func (d *directory) reconcile() error {
+	for i := 0; i < len(d.names); i++ { // splits append names
+		if err := d.ctx.Err(); err != nil {
+			return err
+		}
+		d.inspect(d.names[i])
+	}
+	if d.isWork {
+		d.locked(func() { d.pass.work[d.dir] = true })
+	}
+	d.noteFound()
+	if d.looking {
+		d.pretend()
+	} else {
+		d.apply()
+	}
+	d.push(d.below...)
+	return nil
+}
+
+// locked runs fn under the pass's lock.
+func (d *directory) locked(fn func()) {
+	d.pass.mu.Lock()
+	defer d.pass.mu.Unlock()
+	fn()
+}
+
+// inspect decides on one name and puts the outcome where it will be carried out.
+func (d *directory) inspect(n name) {
+	mode, trust, inside := d.state.Entry(factsOf(bestKnown(n)))
+	real := n.client
+	if !trust {
+		n.client.Mode = trusted(n)
+	}
+	in := plan.Input{Client: n.client, Ancestor: n.known, Server: n.server}
+	if plan.NeedsContent(in) {
+		e, err := d.Client.Hash(d.ctx, d.dir, real)
+		if err != nil {
+			d.failed(d.visit, join(d.dir, n.text()), err)
+			return
+		}
+		real.Content, n.client.Content, in.Client.Content = e.Content, e.Content, e.Content
+	}
+	out := plan.Decide(in, mode)
+	s := step{n: name{client: real, known: n.known, server: n.server}, out: out, inside: inside, trust: trust}
+	path := join(d.dir, n.text())
+	d.tell(Event{Kind: Inspected, Path: path, Old: &n.client, New: &n.server, Outcome: out, Below: d.visit.below})
+	if out.LeavesDifference() {
+		d.unsynced(s, path, mode)
+	}
+	d.route(s)
+}
+
+// bestKnown is the version that the rules judge: the client's, else the ancestor's, else the server's.
+func bestKnown(n name) replica.Entry {
+	for _, e := range []replica.Entry{n.client, n.known, n.server} {
+		if e.Kind != object.Absent {
+			return e
+		}
+	}
+	return n.client
+}
+
+// trusted is the mode of a client's entry whose own mode says nothing (trust_client_unix_mode = false).
+func trusted(n name) uint32 {
+	hasMode := func(e replica.Entry) bool { return e.Kind == object.File || e.Kind == object.Directory }
+	switch {
+	case hasMode(n.client) && hasMode(n.server):
+		return n.server.Mode
+	case hasMode(n.client) && n.server.Kind == object.Absent && hasMode(n.known):
+		return n.known.Mode
+	}
+	return n.client.Mode
+}
+
+// unsynced remembers an entry that stays out of sync. What the rules leave alone altogether is no issue.
+func (d *directory) unsynced(s step, path string, mode plan.Mode) {
+	if mode == (plan.Mode{}) {
+		return
+	}
+	i := ancestor.Issue{Path: path, Kind: ancestor.Unsynced, Since: time.Now()}
+	switch {
+	case s.n.client.Kind == object.Special || s.n.server.Kind == object.Special:
+		return
+	case s.out.Conflict != plan.NoConflict:
+		i.Kind = ancestor.Conflicted
+		i.Reason = s.out.Conflict.String() + "; mode " + mode.String() + " lets neither version win"
+	default:
+		i.Reason = "local and remote differ; mode " + mode.String() + " lets nothing be done"
+	}
+	d.locked(func() { d.issues = append(d.issues, i) })
+}
+
+// route puts a decided name where it is carried out.
+func (d *directory) route(s step) {
+	n, out := s.n, s.out
+	switch out.Action {
+	case plan.InSync, plan.Unsync, plan.Irreconcilable:
+		d.found(s)
+	case plan.UseServer:
+		d.isWork = true
+		switch {
+		case n.server.Kind == object.Absent && n.client.Kind == object.Directory:
+			d.deleteTree(s, Local, n.client)
+		case n.server.Kind != object.Absent && !d.committed(n.text()):
+			d.later()
+		default:
+			d.client = append(d.client, s)
+		}
+	case plan.UseClient:
+		d.isWork = true
+		if n.client.Kind == object.Absent && n.server.Kind == object.Directory {
+			d.deleteTree(s, Remote, n.server)
+		} else {
+			d.server = append(d.server, s)
+		}
+	case plan.Merge: // the server first: its part can still be taken back
+		d.isWork = true
+		d.server = append(d.server, s)
+	default:
+		d.isWork = true
+		d.split(s)
+	}
+}
+
+// committed reports whether a name of the server is part of what is committed: only that may reach the client.
+func (d *directory) committed(name string) bool {
+	yes, err := d.Server.Committed(d.ctx, d.dir, name)
+	if err != nil {
+		d.failed(d.visit, join(d.dir, name), err)
+	}
+	return yes || d.looking
+}
+
+// later leaves the directory to another pass of this sync.
+func (d *directory) later() {
+	d.locked(func() { d.again[d.dir], d.unclean = true, true })
+}
+
+// found notes a name on which nothing is to be changed, and enters it if both sides have a directory.
+func (d *directory) found(s step) {
+	want := s.out.Ancestor
+	want.Name = s.n.text()
+	note := ancestor.Agreed{Dir: d.dir, Entry: want}
+	switch {
+	case s.out.Action != plan.InSync && !s.out.Descend:
+	case recorded(s.n.known, want):
+		d.same = append(d.same, note)
+	default:
+		d.isWork = true
+		d.agreed = append(d.agreed, note)
+	}
+	if s.out.Descend && d.inFocus(d.visit, join(d.dir, want.Name)) {
+		d.enter(s, s.n.client, func(*visit) {})
+	}
+}
+
+// recorded reports whether the ancestor holds an entry already.
+func recorded(known, e replica.Entry) bool {
+	return known.Kind == e.Kind && (e.Kind == object.Absent || known.Equal(e))
+}
+
+// enter adds the directory of that name to those to be looked at.
+func (d *directory) enter(s step, e replica.Entry, set func(*visit)) {
+	v := &visit{dir: join(d.dir, s.n.text()), up: d.visit, name: s.n.text(), entry: e, state: s.inside,
+		free: d.free, below: d.visit.below}
+	set(v)
+	d.below = append(d.below, v)
+}
+
+// deleteTree deletes a directory from the bottom up, as far as nothing in it must stay (reference 3.4).
+func (d *directory) deleteTree(s step, side Side, e replica.Entry) {
+	d.tell(Event{Kind: DeleteTree, Side: side, Path: join(d.dir, e.Name), Old: &e, Below: d.visit.below})
+	d.enter(s, e, func(v *visit) {
+		v.vanish, v.free, v.below = true, true, true
+		v.noServer, v.noClient = side == Local, side == Remote
+	})
+}
+
+// noteFound hands what was found in sync to the next barrier.
+func (d *directory) noteFound() {
+	if d.looking || len(d.agreed)+len(d.same) == 0 {
+		return
+	}
+	d.world.RLock()
+	defer d.world.RUnlock()
+	d.locked(func() {
+		for _, a := range d.agreed {
+			if len(d.renames) > 0 {
+				d.pending.out.Entries = append(d.pending.out.Entries, a)
+			} else {
+				d.pending.in.Entries = append(d.pending.in.Entries, a)
+			}
+		}
+		d.pending.same = append(d.pending.same, d.same...)
+	})
+}
+
+// taken reports whether any of the three trees has a name.
+func (d *directory) taken(text string) bool {
+	return d.reserved[text] || slices.ContainsFunc(d.names, func(n name) bool { return n.text() == text })
+}

@@ -1,0 +1,268 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"ensync/engine/ancestor"
+	"ensync/engine/replica"
+	"ensync/engine/rules"
+	"ensync/store/backend"
+)
+
+// A pass walks once over the two trees: over all directories, or over those that need work.
+type pass struct {
+	*syncer
+	looking bool            // only look: a dry run, or the loss guard's
+	quiet   bool            // report nothing
+	focus   map[string]bool // directories to look at; nil: all. Those above them are passed through.
+	through map[string]bool // directories above those in focus
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	// world is held for reading by whoever changes a tree and notes it, for writing by a barrier.
+	world sync.RWMutex
+
+	mu      sync.Mutex // guards what follows
+	wake    sync.Cond
+	stack   []*visit // directories to look at, last in, first out
+	open    int      // visits not finished
+	pending *batch
+	again   map[string]bool // directories that another pass must look at
+	work    map[string]bool // looking: directories where something would be done
+	sum     Summary
+}
+
+func (s *syncer) newPass(looking bool, focus map[string]bool) *pass {
+	p := &pass{syncer: s, looking: looking, focus: focus, pending: newBatch(),
+		again: map[string]bool{}, work: map[string]bool{}, through: map[string]bool{}}
+	p.wake.L = &p.mu
+	for dir := range focus {
+		for dir != "" {
+			dir = up(dir)
+			p.through[dir] = true
+		}
+	}
+	return p
+}
+
+// walk looks at directories until none is left, the context ends, or something fails that fails everything.
+func (p *pass) walk(ctx context.Context) error {
+	p.ctx, p.cancel = context.WithCancelCause(ctx)
+	defer p.cancel(nil)
+	stop := context.AfterFunc(p.ctx, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.wake.Broadcast()
+	})
+	defer stop()
+	p.push(&visit{state: p.Rules.Root()})
+	var workers sync.WaitGroup
+	for range p.Workers {
+		workers.Go(p.worker)
+	}
+	workers.Wait()
+	return context.Cause(p.ctx)
+}
+
+func (p *pass) worker() {
+	for {
+		v := p.pop()
+		if v == nil {
+			return
+		}
+		if err := p.look(v); err != nil {
+			p.failed(v, v.dir, err)
+		}
+		p.finish(v)
+		if !p.looking && p.barrierDue() {
+			if err := p.barrier(p.ctx); err != nil {
+				p.cancel(err)
+			}
+		}
+	}
+}
+
+func (p *pass) push(visits ...*visit) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := len(visits) - 1; i >= 0; i-- { // the first name comes off the stack first
+		v := visits[i]
+		v.open = 1
+		if v.up != nil {
+			v.up.open++
+		}
+		p.stack = append(p.stack, v)
+		p.open++
+	}
+	p.wake.Broadcast()
+}
+
+// pop waits for a directory to look at; nil when there will be none.
+func (p *pass) pop() *visit {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		if p.open == 0 || p.ctx.Err() != nil {
+			return nil
+		}
+		if n := len(p.stack); n > 0 {
+			v := p.stack[n-1]
+			p.stack = p.stack[:n-1]
+			return v
+		}
+		p.wake.Wait()
+	}
+}
+
+// finish ends a visit's own part. Whoever finishes the last part of a directory and of all below leaves it, and so on
+// upward.
+func (p *pass) finish(v *visit) {
+	for v != nil {
+		p.mu.Lock()
+		v.open--
+		last := v.open == 0
+		p.mu.Unlock()
+		if !last {
+			return
+		}
+		if p.ctx.Err() == nil {
+			if err := p.leave(v); err != nil {
+				p.failed(v, v.dir, err)
+			}
+		}
+		p.mu.Lock()
+		if v.unclean && v.up != nil {
+			v.up.unclean = true
+		}
+		p.open--
+		p.wake.Broadcast()
+		p.mu.Unlock()
+		v = v.up
+	}
+}
+
+// failed notes that an operation failed. What fails everything, ends the pass.
+func (p *pass) failed(v *visit, path string, err error) {
+	if cause := context.Cause(p.ctx); cause != nil {
+		return // everything fails now
+	}
+	if errors.Is(err, backend.ErrUnavailable) || errors.Is(err, replica.ErrLost) {
+		p.cancel(err)
+		return
+	}
+	p.mu.Lock()
+	v.unclean = true
+	p.work[v.dir] = true
+	if errors.Is(err, replica.ErrChanged) && p.retries(v) {
+		p.again[v.dir] = true
+		p.mu.Unlock()
+		return
+	}
+	v.issues = append(v.issues, ancestor.Issue{Path: path, Kind: ancestor.Failed, Reason: err.Error(), Since: time.Now()})
+	p.mu.Unlock()
+	p.tell(Event{Kind: Error, Path: path, Err: err})
+}
+
+// maxTries is how often one sync comes back to a directory that somebody else is changing.
+const maxTries = 3
+
+// retries reports whether a directory may be looked at once more in this sync; the pass's lock is held.
+func (p *pass) retries(v *visit) bool {
+	p.tries[v.dir]++
+	return p.looking || p.tries[v.dir] <= maxTries
+}
+
+// tell counts and reports an event.
+func (p *pass) tell(e Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sum.count(e)
+	if !p.quiet {
+		p.report(e)
+	}
+}
+
+// inFocus reports whether a directory below v is to be looked at.
+func (p *pass) inFocus(v *visit, dir string) bool {
+	return p.focus == nil || v.free || p.focus[dir] || p.through[dir]
+}
+
+// A visit is one directory being looked at.
+type visit struct {
+	dir   string
+	up    *visit
+	name  string        // in up
+	entry replica.Entry // of the directory, on the side that has it
+	state rules.State   // with which the directory is entered
+
+	same     bool // nothing changed in the server's tree here and below since the ancestor's mark
+	free     bool // made, moved or being deleted in this pass: look at everything below
+	looked   bool // its names were decided on, so its issues are all there are
+	noClient bool // the client has no such directory (yet)
+	noServer bool // the server has no such directory (yet)
+	vanish   bool // the side that has it shall lose it, if nothing in it must stay
+	below    bool // below a directory that was made or is being deleted
+
+	knownMark string  // the ancestor's mark when the directory was looked at
+	finalMode *uint32 // the client's directory gets this mode when all below is done; entry is what it is now
+
+	mu   sync.Mutex // guards made
+	made bool       // the missing side got the directory after all
+
+	// Guarded by the pass's lock.
+	open    int  // its own part, and directories below that are not finished
+	unclean bool // something here or below failed, or waits for another pass
+	issues  []ancestor.Issue
+}
+
+func up(path string) string {
+	dir, _ := split(path)
+	return dir
+}
+
+func split(path string) (dir, name string) {
+	for i := len(path) - 1; i >= 0; i-- {
+		if path[i] == '/' {
+			return path[:i], path[i+1:]
+		}
+	}
+	return "", path
+}
+
+func join(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
+}
+
+var errRoot = errors.New("the root of the tree is gone")
+
+// listings reads the two sides of a directory that v says exist.
+func (p *pass) listClient(v *visit) ([]replica.Entry, error) {
+	if v.noClient {
+		return nil, nil
+	}
+	list, err := p.Client.List(p.ctx, v.dir)
+	if err != nil && v.up == nil {
+		err = fmt.Errorf("%w: %w", errRoot, err)
+		p.cancel(err)
+	}
+	return list, err
+}
+
+func (p *pass) listServer(v *visit) ([]replica.Entry, error) {
+	if v.noServer {
+		return nil, nil
+	}
+	list, err := p.Server.List(p.ctx, v.dir)
+	if err != nil && v.up == nil {
+		p.cancel(fmt.Errorf("read the root in the store: %w", err))
+	}
+	return list, err
+}

@@ -1,0 +1,207 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"ensync/engine/replica"
+	"ensync/store/object"
+)
+
+// Apply changes a directory on top of the committed state. Content is stored at once, and referred to by the next
+// commit only.
+func (t *Tree) Apply(ctx context.Context, dir string, changes []replica.Change) []replica.Result {
+	results := make([]replica.Result, len(changes))
+	n, err := t.node(ctx, dir)
+	for i, c := range changes {
+		if err != nil {
+			results[i].Err = err
+			continue
+		}
+		results[i].Entry, results[i].Err = t.change(ctx, n, c)
+	}
+	return results
+}
+
+func (t *Tree) change(ctx context.Context, n *node, c replica.Change) (*replica.Entry, error) {
+	switch {
+	case c.Rename != "":
+		return t.rename(ctx, n, *c.Old, c.Rename)
+	case c.New == nil:
+		return nil, t.remove(ctx, n, *c.Old)
+	case !object.ValidName(c.New.Name):
+		return nil, fmt.Errorf("store %q in %q: not a valid name", c.New.Name, n.path)
+	}
+	e := *c.New
+	if e.Kind == object.File && c.Source != nil {
+		content, err := t.content(ctx, e.Content, c.Source)
+		if err != nil {
+			return nil, fmt.Errorf("store %q: %w", join(n.path, e.Name), err)
+		}
+		e.Content = content
+	}
+	return t.set(ctx, n, c.Old, e)
+}
+
+// content brings content into the store, by reference where it is there already.
+func (t *Tree) content(ctx context.Context, want object.Content, src replica.Source) (object.Content, error) {
+	if want.Known && want.Size > object.InlineMax {
+		if there, err := t.store.Adopt(ctx, want); err != nil || there {
+			return want, err
+		}
+	}
+	r, err := src(ctx)
+	if err != nil {
+		return object.Content{}, err
+	}
+	got, err := t.store.PutContent(ctx, r)
+	if closeErr := r.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil && (want.Known && !want.Same(got) || got.Size != want.Size) {
+		err = replica.ErrChanged
+	}
+	return got, err
+}
+
+// set makes a name hold an entry, if it holds old now.
+func (t *Tree) set(ctx context.Context, n *node, old *replica.Entry, e object.Entry) (*replica.Entry, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.load(ctx, t.store); err != nil {
+		return nil, err
+	}
+	now := n.entries[e.Name]
+	if err := expect(n, e.Name, now.Entry, old); err != nil {
+		return nil, err
+	}
+	switch {
+	case now.Kind == object.Directory && e.Kind == object.Directory:
+		e.Tree, e.Extra = now.Tree, now.Extra
+	case now.Kind == object.Directory:
+		if err := t.mustBeEmpty(ctx, n, now); err != nil {
+			return nil, err
+		}
+		t.forget(join(n.path, e.Name))
+		e.Tree = object.Tree{}
+	default:
+		e.Tree, e.Extra = object.Tree{}, now.Extra
+	}
+	n.entries[e.Name] = item{Entry: e, fresh: true}
+	t.count(n, e.Content.Size)
+	return &e, nil
+}
+
+func (t *Tree) remove(ctx context.Context, n *node, old replica.Entry) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.load(ctx, t.store); err != nil {
+		return err
+	}
+	now := n.entries[old.Name]
+	if err := expect(n, old.Name, now.Entry, &old); err != nil {
+		return err
+	}
+	if now.Kind == object.Directory {
+		if err := t.mustBeEmpty(ctx, n, now); err != nil {
+			return err
+		}
+		t.forget(join(n.path, old.Name))
+	}
+	delete(n.entries, old.Name)
+	t.count(n, 0)
+	return nil
+}
+
+func (t *Tree) rename(ctx context.Context, n *node, old replica.Entry, to string) (*replica.Entry, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.load(ctx, t.store); err != nil {
+		return nil, err
+	}
+	now := n.entries[old.Name]
+	if err := expect(n, old.Name, now.Entry, &old); err != nil {
+		return nil, err
+	}
+	if _, taken := n.entries[to]; taken || !object.ValidName(to) {
+		return nil, fmt.Errorf("rename %q to %q in the store: name is taken or not valid", join(n.path, old.Name), to)
+	}
+	if t.open(join(n.path, old.Name)) {
+		return nil, fmt.Errorf("rename %q in the store: its directory is being worked on", join(n.path, old.Name))
+	}
+	delete(n.entries, old.Name)
+	now.Name, now.fresh = to, true
+	n.entries[to] = now
+	t.count(n, 0)
+	e := now.Entry
+	return &e, nil
+}
+
+// expect compares what is there with what the caller saw.
+func expect(n *node, name string, now object.Entry, old *replica.Entry) error {
+	if old == nil && now.Kind == object.Absent || old != nil && now.Equal(*old) {
+		return nil
+	}
+	return fmt.Errorf("change %q in the store: %w", join(n.path, name), replica.ErrChanged)
+}
+
+// mustBeEmpty looks into a directory about to vanish. n.mu is held: the child's node, if it is open, was left before
+// its parent's entries change, so its tree says all.
+func (t *Tree) mustBeEmpty(ctx context.Context, n *node, e item) error {
+	path := join(n.path, e.Name)
+	t.mu.Lock()
+	child := t.nodes[path]
+	t.mu.Unlock()
+	count := 0
+	if child != nil {
+		child.mu.Lock()
+		defer child.mu.Unlock()
+		if err := child.load(ctx, t.store); err != nil {
+			return err
+		}
+		count = len(child.entries)
+	} else if !e.Tree.IsZero() {
+		list, err := t.store.ReadTree(ctx, e.Tree)
+		if err != nil {
+			return err
+		}
+		count = len(list)
+	}
+	if count > 0 {
+		return fmt.Errorf("remove directory %q in the store: not empty", path)
+	}
+	return nil
+}
+
+// count notes a change; n.mu is held.
+func (t *Tree) count(n *node, size int64) {
+	n.changed = true
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.changes++
+	t.bytes += size
+}
+
+// open reports whether a directory or one below it is being looked at.
+func (t *Tree) open(path string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for p := range t.nodes {
+		if p == path || strings.HasPrefix(p, path+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// forget drops the nodes of a directory that is gone.
+func (t *Tree) forget(path string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for p := range t.nodes {
+		if p == path || strings.HasPrefix(p, path+"/") {
+			delete(t.nodes, p)
+		}
+	}
+}

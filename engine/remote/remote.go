@@ -1,0 +1,364 @@
+// Package remote is a tree in the store as a replica: the committed tree, and changes on top of it that become visible
+// in one step.
+//
+// Directories are loaded when they are looked at and forgotten when the reconciler leaves them; a changed one is then
+// already written to the store, under a name that nobody knows before the commit. So memory holds the directories
+// between the root and those being worked on, whatever the size of the tree.
+package remote
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+	"sync"
+
+	"ensync/engine/replica"
+	"ensync/store/object"
+)
+
+// Head is the state of a root that was committed last.
+type Head struct {
+	Tree object.Tree
+	// State is what the store wants back to replace this head; opaque here.
+	State any
+}
+
+// Store is what this package needs of one root in a store. Methods may be called concurrently.
+type Store interface {
+	// Head returns the committed state. It never returns an older one than it did before.
+	Head(ctx context.Context) (Head, error)
+	// ReadTree returns the entries of a stored directory, sorted by name.
+	ReadTree(ctx context.Context, t object.Tree) ([]object.Entry, error)
+	// OpenContent reads and verifies content.
+	OpenContent(ctx context.Context, c object.Content) (io.ReadCloser, error)
+
+	// PutContent stores content; it is durable from the next Commit on.
+	PutContent(ctx context.Context, r io.Reader) (object.Content, error)
+	// Adopt reports whether all of a content is in the store already, so that PutContent can be left out.
+	Adopt(ctx context.Context, c object.Content) (bool, error)
+	// PutTree stores a directory, like PutContent.
+	PutTree(ctx context.Context, entries []object.Entry) (object.Tree, error)
+	// Commit makes what was put durable, calls prepare with a tag, and replaces the head by one with this tree.
+	// replica.ErrLost if the head is no longer old.
+	Commit(ctx context.Context, old Head, tree object.Tree, prepare func(tag string) error) (Head, error)
+	// Happened reports whether the commit of that tag is part of the history.
+	Happened(ctx context.Context, tag string) (bool, error)
+}
+
+// Tree is one root of a store as a replica.
+type Tree struct {
+	store Store
+
+	mu      sync.Mutex // guards what follows, and all nodes' links; never held over I/O
+	head    Head
+	nodes   map[string]*node
+	changes int
+	bytes   int64
+}
+
+var _ replica.Server = (*Tree)(nil)
+
+// A node is a directory that is being looked at.
+type node struct {
+	path  string
+	moved bool // it, or a directory above it, is not at its committed place
+
+	mu      sync.Mutex // guards what follows; held over I/O, and together with another only parent before child
+	base    object.Tree
+	loaded  bool
+	entries map[string]item
+	changed bool
+}
+
+type item struct {
+	object.Entry
+	fresh bool // changed since the last commit
+}
+
+// Open returns the tree as it is committed now.
+func Open(ctx context.Context, s Store) (*Tree, error) {
+	t := &Tree{store: s}
+	return t, t.Refresh(ctx)
+}
+
+// Refresh drops all changes and shows what is committed now.
+func (t *Tree) Refresh(ctx context.Context) error {
+	head, err := t.store.Head(ctx)
+	if err != nil {
+		return err
+	}
+	t.reset(head)
+	return nil
+}
+
+func (t *Tree) reset(head Head) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.head, t.changes, t.bytes = head, 0, 0
+	t.nodes = map[string]*node{"": {base: head.Tree}}
+}
+
+// node returns a directory, loading those above it as needed.
+func (t *Tree) node(ctx context.Context, dir string) (*node, error) {
+	t.mu.Lock()
+	n := t.nodes[dir]
+	t.mu.Unlock()
+	if n != nil {
+		return n, nil
+	}
+	up, name := split(dir)
+	parent, err := t.node(ctx, up)
+	if err != nil {
+		return nil, err
+	}
+	e, err := parent.find(ctx, t.store, name)
+	if err != nil {
+		return nil, err
+	}
+	if e.Kind != object.Directory {
+		return nil, fmt.Errorf("open directory %q in the store: %w", dir, replica.ErrNotExist)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := t.nodes[dir]; n != nil {
+		return n, nil
+	}
+	n = &node{path: dir, base: e.Tree, moved: parent.moved || e.fresh && !e.Tree.IsZero()}
+	t.nodes[dir] = n
+	return n, nil
+}
+
+func split(path string) (dir, name string) {
+	i := strings.LastIndexByte(path, '/')
+	return path[:max(i, 0)], path[i+1:]
+}
+
+func join(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
+}
+
+func (n *node) load(ctx context.Context, s Store) error {
+	if n.loaded {
+		return nil
+	}
+	var list []object.Entry
+	if !n.base.IsZero() {
+		var err error
+		if list, err = s.ReadTree(ctx, n.base); err != nil {
+			return fmt.Errorf("read directory %q in the store: %w", n.path, err)
+		}
+	}
+	n.entries = make(map[string]item, len(list))
+	for _, e := range list {
+		n.entries[e.Name] = item{Entry: e}
+	}
+	n.loaded = true
+	return nil
+}
+
+func (n *node) find(ctx context.Context, s Store, name string) (item, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.load(ctx, s); err != nil {
+		return item{}, err
+	}
+	return n.entries[name], nil
+}
+
+// sorted returns the entries; n.mu is held.
+func (n *node) sorted() []object.Entry {
+	list := make([]object.Entry, 0, len(n.entries))
+	for _, e := range n.entries {
+		list = append(list, e.Entry)
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
+	return list
+}
+
+// List returns the entries of a directory.
+func (t *Tree) List(ctx context.Context, dir string) ([]replica.Entry, error) {
+	n, err := t.node(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.load(ctx, t.store); err != nil {
+		return nil, err
+	}
+	return n.sorted(), nil
+}
+
+// Mark returns the key of the committed tree of a directory.
+func (t *Tree) Mark(ctx context.Context, dir string) (string, error) {
+	n, err := t.node(ctx, dir)
+	if errors.Is(err, replica.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.changed || n.moved {
+		return "", nil
+	}
+	return mark(n.base), nil
+}
+
+func mark(t object.Tree) string {
+	if t.IsZero() {
+		return "empty"
+	}
+	return fmt.Sprintf("%d:%s", t.Depth, hex.EncodeToString(t.Key[:]))
+}
+
+// Committed reports whether an entry is part of the committed tree.
+func (t *Tree) Committed(ctx context.Context, dir, name string) (bool, error) {
+	n, err := t.node(ctx, dir)
+	if err != nil {
+		return false, err
+	}
+	e, err := n.find(ctx, t.store, name)
+	return err == nil && !n.moved && !e.fresh, err
+}
+
+// Source returns what opens the content of a listed file.
+func (t *Tree) Source(e replica.Entry) replica.Source {
+	return func(ctx context.Context) (io.ReadCloser, error) {
+		if int64(len(e.Content.Data)) == e.Content.Size {
+			return io.NopCloser(bytes.NewReader(e.Content.Data)), nil
+		}
+		return t.store.OpenContent(ctx, e.Content)
+	}
+}
+
+// Leave writes a changed directory and tells its parent.
+func (t *Tree) Leave(ctx context.Context, dir string) (string, error) {
+	t.mu.Lock()
+	n := t.nodes[dir]
+	t.mu.Unlock()
+	if n == nil {
+		return "", nil
+	}
+	if err := t.write(ctx, n); err != nil {
+		return "", err
+	}
+	if dir != "" {
+		t.mu.Lock()
+		delete(t.nodes, dir)
+		t.mu.Unlock()
+	}
+	return mark(n.base), nil
+}
+
+// write stores a changed directory and puts its new key into its parent's entry. The root's key waits for Commit.
+func (t *Tree) write(ctx context.Context, n *node) error {
+	n.mu.Lock()
+	if !n.changed {
+		n.mu.Unlock()
+		return nil
+	}
+	tree, err := t.store.PutTree(ctx, n.sorted())
+	if err == nil {
+		n.base, n.changed = tree, false
+	}
+	n.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("store directory %q: %w", n.path, err)
+	}
+	if n.path == "" {
+		return nil
+	}
+	up, name := split(n.path)
+	parent, err := t.node(ctx, up)
+	if err != nil {
+		return err
+	}
+	parent.mu.Lock()
+	defer parent.mu.Unlock()
+	if err := parent.load(ctx, t.store); err != nil {
+		return err
+	}
+	e := parent.entries[name]
+	if e.Tree != tree {
+		e.Tree = tree
+		parent.entries[name], parent.changed = e, true
+	}
+	return nil
+}
+
+// Pending tells how much waits for Commit.
+func (t *Tree) Pending() (changes int, size int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.changes, t.bytes
+}
+
+// Commit makes all changes visible; see replica.Server.
+func (t *Tree) Commit(ctx context.Context, prepare func(tag string) error) error {
+	if changes, _ := t.Pending(); changes == 0 {
+		return nil
+	}
+	for _, n := range t.deepestFirst() {
+		if err := t.write(ctx, n); err != nil {
+			return err
+		}
+	}
+	root := t.nodes[""]
+	if root.base == t.head.Tree { // changes that cancelled each other out
+		t.settle(t.head)
+		return nil
+	}
+	head, err := t.store.Commit(ctx, t.head, root.base, prepare)
+	if errors.Is(err, replica.ErrLost) {
+		return errors.Join(err, t.Refresh(ctx))
+	}
+	if err != nil {
+		return err
+	}
+	t.settle(head)
+	return nil
+}
+
+func (t *Tree) deepestFirst() []*node {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var list []*node
+	for _, n := range t.nodes {
+		list = append(list, n)
+	}
+	sort.Slice(list, func(i, j int) bool {
+		return strings.Count(list[i].path, "/") > strings.Count(list[j].path, "/") || list[j].path == "" && list[i].path != ""
+	})
+	return list
+}
+
+// settle makes what is shown the committed state.
+func (t *Tree) settle(head Head) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.head, t.changes, t.bytes = head, 0, 0
+	for _, n := range t.nodes {
+		n.moved = false
+		for name, e := range n.entries {
+			if e.fresh {
+				e.fresh = false
+				n.entries[name] = e
+			}
+		}
+	}
+}
+
+// Happened reports whether the commit of that tag is part of the root's history.
+func (t *Tree) Happened(ctx context.Context, tag string) (bool, error) {
+	return t.store.Happened(ctx, tag)
+}

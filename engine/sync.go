@@ -1,0 +1,215 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"ensync/engine/ancestor"
+	"ensync/engine/plan"
+	"ensync/engine/replica"
+	"ensync/engine/rules"
+	"ensync/store/object"
+)
+
+// Config says what to reconcile and how.
+type Config struct {
+	Client   replica.Client
+	Server   replica.Server
+	Ancestor *ancestor.DB
+	Rules    *rules.Set
+
+	Workers int  // directories worked on at once; 0: 8
+	All     bool // look at every directory, also where nothing seems to have changed (strategy clean)
+	DryRun  bool // change nothing, report what would be done
+	// ConfirmLoss lets a sync go on that the loss guard would stop.
+	ConfirmLoss bool
+	// Report is told what happens; never concurrently. nil: nobody listens.
+	Report func(Event)
+	// Barrier limits; zero values: 20 000 changes, 1 GiB, 2 minutes.
+	BarrierChanges int
+	BarrierBytes   int64
+	BarrierTime    time.Duration
+	// FreshName names what moves aside; nil: plan.FreshName.
+	FreshName func(name string, taken func(string) bool) string
+}
+
+// ErrLoss is what the loss guard returns: nothing was changed.
+var ErrLoss = errors.New("stopped by the loss guard")
+
+// maxRounds bounds how often one sync starts over because of what others do meanwhile.
+const maxRounds = 64
+
+func (c *Config) fill() {
+	if c.Workers <= 0 {
+		c.Workers = 8
+	}
+	if c.BarrierChanges <= 0 {
+		c.BarrierChanges = 20_000
+	}
+	if c.BarrierBytes <= 0 {
+		c.BarrierBytes = 1 << 30
+	}
+	if c.BarrierTime <= 0 {
+		c.BarrierTime = 2 * time.Minute
+	}
+	if c.FreshName == nil {
+		c.FreshName = plan.FreshName
+	}
+}
+
+// Sync reconciles the two trees once. When it returns nil, everything that it did is durable on both sides and
+// recorded; what it could not do is in the summary, and in the ancestor's issues. On an error, what was done up to the
+// last barrier holds, and the next sync goes on from there.
+func Sync(ctx context.Context, cfg Config) (Summary, error) {
+	cfg.fill()
+	s := &syncer{Config: cfg, tries: map[string]int{}, dirt: map[string]bool{}}
+	if !cfg.DryRun {
+		if err := s.recover(ctx); err != nil {
+			return s.sum, err
+		}
+	}
+	err := s.run(ctx)
+	if err == nil && !cfg.DryRun {
+		err = s.countIssues(ctx)
+	}
+	return s.sum, err
+}
+
+// countIssues counts everything that is not in sync, also what this sync did not look at.
+func (s *syncer) countIssues(ctx context.Context) error {
+	list, err := s.Ancestor.Issues(ctx)
+	s.sum.Failed, s.sum.Unsynced = 0, 0
+	for _, i := range list {
+		if i.Kind == ancestor.Failed {
+			s.sum.Failed++
+		} else {
+			s.sum.Unsynced++
+		}
+	}
+	return err
+}
+
+// A syncer is one sync: as many passes over the trees as it takes.
+type syncer struct {
+	Config
+	sum Summary
+	// Guarded by the lock of the pass under way:
+	tries map[string]int  // per directory, how often a pass came back to it
+	dirt  map[string]bool // directories that the last visit left unclean
+}
+
+// run plans, guards and applies, until nothing is left that a further pass could do.
+func (s *syncer) run(ctx context.Context) error {
+	if s.DryRun {
+		p := s.newPass(true, nil)
+		err := p.walk(ctx)
+		s.take(p)
+		return err
+	}
+	work, err := s.guard(ctx)
+	if err != nil {
+		return err
+	}
+	if work != nil && len(work) == 0 {
+		return nil
+	}
+	for round := 0; ; round++ {
+		p := s.newPass(false, work)
+		err := p.walk(ctx)
+		if err == nil {
+			err = p.barrier(ctx)
+		}
+		s.take(p)
+		switch {
+		case errors.Is(err, replica.ErrLost) && round < maxRounds:
+			s.report(Event{Kind: Overtaken})
+			if err := pause(ctx, round); err != nil {
+				return err
+			}
+			if work, err = s.guard(ctx); err != nil {
+				return err
+			}
+			if work != nil && len(work) == 0 {
+				return nil
+			}
+		case err != nil:
+			return err
+		case len(p.again) == 0 || round >= maxRounds:
+			return nil
+		default:
+			work = p.again
+		}
+	}
+}
+
+// pause waits longer the more often others were faster, with full jitter.
+func pause(ctx context.Context, round int) error {
+	limit := min(10*time.Millisecond<<min(round, 8), 2*time.Second)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(rand.N(limit)):
+		return nil
+	}
+}
+
+// take adds a pass's counts. What the pass left for another one is not counted as failed.
+func (s *syncer) take(p *pass) {
+	add := func(a *Counts, b Counts) {
+		a.Created += b.Created
+		a.Updated += b.Updated
+		a.Deleted += b.Deleted
+		a.Bytes += b.Bytes
+	}
+	add(&s.sum.In, p.sum.In)
+	add(&s.sum.Out, p.sum.Out)
+	s.sum.Conflicts += p.sum.Conflicts
+	s.sum.Copies += p.sum.Copies
+	s.sum.Examined += p.sum.Examined
+	s.sum.Unsynced += p.sum.Unsynced
+	s.sum.Failed += p.sum.Failed
+}
+
+func (s *syncer) report(e Event) {
+	if s.Report != nil {
+		s.Report(e)
+	}
+}
+
+// recover settles what an unclean stop left half recorded.
+func (s *syncer) recover(ctx context.Context) error {
+	err := s.Ancestor.Recover(ctx, func(ctx context.Context, tag string) (bool, error) {
+		if m, ok := parseMoveTag(tag); ok {
+			return s.moved(ctx, m)
+		}
+		return s.Server.Happened(ctx, tag)
+	})
+	if err != nil {
+		return fmt.Errorf("settle what the last sync left: %w", err)
+	}
+	return nil
+}
+
+// moved reports whether the client's directory was moved aside before the unclean stop.
+func (s *syncer) moved(ctx context.Context, m ancestor.Move) (bool, error) {
+	list, err := s.Client.List(ctx, m.Dir)
+	if errors.Is(err, replica.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	var from, to object.Kind
+	for _, e := range list {
+		switch e.Name {
+		case m.From:
+			from = e.Kind
+		case m.To:
+			to = e.Kind
+		}
+	}
+	return to == object.Directory && from != object.Directory, nil
+}

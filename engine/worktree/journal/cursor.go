@@ -22,12 +22,11 @@ type position struct {
 // cursor walks the frames of a segment in order. Data is skipped without being read.
 type cursor struct {
 	position
-	seg      *segment
-	w        window
-	before   digest // chain before the current frame
-	frameOff int64  // of the frame that next looked at
-	plain    []byte // of the frame that open opened; valid until the next call
-	mark     mark   // likewise, of a commit mark
+	seg    *segment
+	w      window
+	before digest // chain before the current frame
+	plain  []byte // of the frame that open opened; valid until the next call
+	mark   mark   // likewise, of a commit mark
 }
 
 func newCursor(s *segment, f file) *cursor {
@@ -41,7 +40,6 @@ func (c *cursor) state() position { return c.position }
 
 // next reads the frame header at the current offset, which must continue the log and end by limit, and goes on to the next.
 func (c *cursor) next(limit int64) (frame, error) {
-	c.frameOff = c.off
 	if c.off+frameExtra > min(limit, c.w.size) {
 		return frame{}, &badFrame{"the segment ends here"}
 	}

@@ -338,11 +338,13 @@ func (l *Log) replaySegment(s *segment, after LSN, replay func(LSN, []byte) erro
 func findMarks(s *segment, f file) (durable, used int64, err error) {
 	durable = blockSize
 	c := newCursor(s, f)
+	sure := c.off // frames before it are authentic; beyond, a false length may have led the walk past a mark
 	for {
 		fr, err := c.next(s.size)
 		if err == nil && fr.kind == kindMark {
 			if err = c.open(&fr); err == nil {
 				durable = max(durable, c.mark.durable)
+				sure = c.off
 			}
 		}
 		if err != nil {
@@ -352,9 +354,9 @@ func findMarks(s *segment, f file) (durable, used int64, err error) {
 			break
 		}
 	}
-	used = c.off
+	used = sure
 	w := window{f: f, size: s.size}
-	for off := min(c.off, c.frameOff); off < s.size; {
+	for off := sure; off < s.size; {
 		b, err := w.at(off, int(min(chunkSize, s.size-off)))
 		if err != nil {
 			return 0, 0, err

@@ -297,7 +297,7 @@ func (l *Log) retire(s *segment) {
 
 // reserveSize is for a 64 MiB segment 4 MiB: about 25 000 removals, or a thousand that are each synced.
 func (l *Log) reserveSize() int64 {
-	return min(max(alignBlock(l.opt.SegmentSize/16), 256<<10), 4<<20)
+	return min(max(alignBlock(l.opt.SegmentSize/16), 128<<10), 4<<20)
 }
 
 // makeReserve creates the reserve if it is missing and there is space. l.commits is held.

@@ -9,15 +9,19 @@ import (
 // Tree is the file system that a mount shows. worktree.Tree is one.
 //
 // Errors are syscall.Errno where POSIX has a word for it; any other error becomes EIO. Permissions are checked by the
-// kernel (default_permissions). All methods may be called concurrently. Every inode number that Lookup, Make, Link or
-// ReadDir (with plus) hands out counts one reference, which Forget takes back: an inode without name lives until then.
+// kernel (default_permissions). All methods may be called concurrently. Every inode number that Lookup, Make,
+// MakeUnnamed or Link hands out counts one reference, which Forget takes back: an inode without name lives until then.
+// When the file system is unmounted the kernel says no more, so the references that are left end with the Tree.
+//
+// A context is done when the caller was interrupted: by any signal, so a call that does not wait for the network should
+// finish all the same. A call that gives up returns the context's error, which becomes EINTR.
 type Tree interface {
 	Lookup(ctx context.Context, parent worktree.Ino, name string) (worktree.Attr, error)
 	Forget(ino worktree.Ino, lookups uint64)
 	GetAttr(ctx context.Context, ino worktree.Ino) (worktree.Attr, error)
 	SetAttr(ctx context.Context, ino worktree.Ino, s worktree.SetAttr) (worktree.Attr, error)
 	Readlink(ctx context.Context, ino worktree.Ino) (string, error)
-	// ReadDir returns all entries, sorted by name; with reference, each entry's inode gains one.
+	// ReadDir returns all entries, in any order. It takes no references.
 	ReadDir(ctx context.Context, ino worktree.Ino) ([]worktree.DirEntry, error)
 	// Ref adds one reference to a loaded or named inode (an entry that readdirplus put into the kernel's cache).
 	Ref(ctx context.Context, ino worktree.Ino) error
@@ -34,8 +38,8 @@ type Tree interface {
 
 	// Read fills buf from off; fewer bytes than len(buf) only at the end of the file.
 	Read(ctx context.Context, ino worktree.Ino, buf []byte, off uint64) (int, error)
-	// Write returns when the data is in the tree (not durable). appendOnly: off is ignored, the end counts (O_APPEND is
-	// resolved by the kernel, so callers rarely need it). killPriv: clear setuid and setgid.
+	// Write returns when the data is in the tree (not durable). It keeps no part of data. The kernel has resolved
+	// O_APPEND. killPriv: clear setuid, and setgid if the group may execute.
 	Write(ctx context.Context, ino worktree.Ino, data []byte, off uint64, killPriv bool) (int, error)
 	// Allocate is fallocate(2) with its mode bits: default, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE; else EOPNOTSUPP.
 	Allocate(ctx context.Context, ino worktree.Ino, off, length uint64, mode uint32) error

@@ -1,0 +1,6 @@
+package fusetest
+
+import "syscall"
+
+// errNoXattr says that there is no such extended attribute.
+const errNoXattr = syscall.ENODATA

@@ -1,0 +1,134 @@
+//go:build linux || darwin || freebsd
+
+package fusefs
+
+import (
+	"context"
+	"errors"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"ensync/engine/worktree"
+)
+
+// invalidator is what the kernel can be told.
+type invalidator interface {
+	entryChanged(parent uint64, name string)
+	entryRemoved(parent, child uint64, name string)
+	inodeChanged(ino uint64, off, length int64)
+}
+
+// notifier passes the tree's notices on to the kernel, in order, from one goroutine of its own: the kernel takes the
+// lock of the directory that it invalidates, which a request that waits for us may hold.
+type notifier struct {
+	kernel  invalidator
+	tree    Tree
+	ctx     context.Context
+	cancel  context.CancelFunc
+	stopped chan struct{}
+}
+
+// newNotifier tells a kernel of a tree's changes until stop. What the kernel answers does not matter: it says ENOENT when
+// it had nothing to forget.
+func newNotifier(kernel *fuse.Server, tree Tree) *notifier {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &notifier{kernel: fuseKernel{kernel}, tree: tree, ctx: ctx, cancel: cancel, stopped: make(chan struct{})}
+}
+
+// fuseKernel is the kernel's side of a connection.
+type fuseKernel struct{ *fuse.Server }
+
+func (k fuseKernel) entryChanged(parent uint64, name string) { k.EntryNotify(parent, name) }
+func (k fuseKernel) entryRemoved(parent, child uint64, name string) {
+	k.DeleteNotify(parent, child, name)
+}
+func (k fuseKernel) inodeChanged(ino uint64, off, length int64) { k.InodeNotify(ino, off, length) }
+
+// maxBatch bounds how many notices are told before the directories that they name are invalidated.
+const maxBatch = 256
+
+func (n *notifier) run() {
+	defer close(n.stopped)
+	notices := n.tree.Notices()
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case first, open := <-notices:
+			if !open {
+				return
+			}
+			n.tell(first, notices)
+		}
+	}
+}
+
+func (n *notifier) stop() {
+	n.cancel()
+	<-n.stopped
+}
+
+// tell passes on a notice and those that wait behind it. A directory's listing is invalidated once, after its entries:
+// to invalidate an entry the kernel waits for the readers of the directory, so whoever read before the change has
+// stored what he read by then, and it goes.
+func (n *notifier) tell(first worktree.Notice, more <-chan worktree.Notice) {
+	batch := []worktree.Notice{first}
+	for len(batch) < maxBatch {
+		next, ok := poll(more)
+		if !ok {
+			break
+		}
+		batch = append(batch, next)
+	}
+	seen := make(map[worktree.Ino]bool)
+	var parents []worktree.Ino
+	for _, notice := range batch {
+		n.one(notice)
+		if notice.Name != "" && !seen[notice.Parent] {
+			seen[notice.Parent] = true
+			parents = append(parents, notice.Parent)
+		}
+	}
+	for _, p := range parents {
+		n.kernel.inodeChanged(uint64(p), 0, 0)
+	}
+}
+
+func poll(c <-chan worktree.Notice) (worktree.Notice, bool) {
+	select {
+	case n, ok := <-c:
+		return n, ok
+	default:
+		return worktree.Notice{}, false
+	}
+}
+
+func (n *notifier) one(notice worktree.Notice) {
+	const attributesOnly = -1 // as an offset
+	switch {
+	case notice.Name == "":
+		if notice.Inode != 0 {
+			n.kernel.inodeChanged(uint64(notice.Inode), 0, 0)
+		}
+	case notice.Removed == 0:
+		n.kernel.entryChanged(uint64(notice.Parent), notice.Name)
+	default:
+		// To the kernel, a removed inode is dead for good: not so one that has another name, or was moved.
+		if n.dead(notice.Removed) {
+			n.kernel.entryRemoved(uint64(notice.Parent), uint64(notice.Removed), notice.Name)
+		} else {
+			n.kernel.entryChanged(uint64(notice.Parent), notice.Name)
+		}
+		n.kernel.inodeChanged(uint64(notice.Removed), attributesOnly, 0)
+	}
+}
+
+// dead tells whether an inode has no name any more.
+func (n *notifier) dead(ino worktree.Ino) bool {
+	a, err := n.tree.GetAttr(n.ctx, ino)
+	if err != nil {
+		return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ESTALE)
+	}
+	return a.Nlink == 0
+}

@@ -1,0 +1,40 @@
+package fusefs
+
+import (
+	"errors"
+
+	"ensync/engine/worktree"
+)
+
+// ErrNotSupported says that this system has no FUSE that this program can speak to.
+var ErrNotSupported = errors.New("mounting is not supported on this system; use ensync sync with an ordinary directory")
+
+// ErrBusy says that something still uses the mount; the error that wraps it names what.
+var ErrBusy = errors.New("the mount is in use")
+
+// Options say where and how a tree is mounted.
+type Options struct {
+	// MountPoint is an existing empty directory.
+	MountPoint string
+	// AllowOther lets other users in, under the kernel's permission checks. Without root it needs user_allow_other in
+	// /etc/fuse.conf.
+	AllowOther bool
+	ReadOnly   bool
+	// FsName is what df and mount show as the source; "ensync" if empty.
+	FsName string
+	// Debug prints every request with its names to standard error.
+	Debug bool
+	// NoCache makes the kernel ask every time. A mount must behave the same with it, only slower: where it does not, a
+	// notice is missing.
+	NoCache bool
+	// OnError, if set, is told of each request that ends with EIO because the tree failed, or because a handler panicked
+	// (then ino is 0). It is called concurrently and must not wait. The text of a tree's error may hold names of files.
+	OnError func(op string, ino worktree.Ino, err error)
+}
+
+func (o Options) fsName() string {
+	if o.FsName == "" {
+		return "ensync"
+	}
+	return o.FsName
+}

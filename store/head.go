@@ -1,0 +1,312 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"ensync/keys"
+	"ensync/store/backend"
+	"ensync/store/block"
+	"ensync/store/internal/wire"
+	"ensync/store/object"
+	"ensync/store/pack"
+)
+
+const headMagic = "ENSYNCH1"
+
+// Root is one tree in the store with its history. It may be used concurrently.
+type Root struct {
+	s    *Store
+	info RootInfo
+}
+
+// Head is one state of a root, usually the newest.
+type Head struct {
+	Seq    uint64      // number of the commit; 0: nothing was committed yet, and Tree is zero
+	Commit object.Key  // names the commit
+	Tree   object.Tree // the root directory
+	Time   time.Time   // of the commit, by its client's clock
+	Client string      // that committed
+
+	root   [16]byte
+	stamp  uint64          // epoch of the last collection that passed
+	object backend.Version // of the head object; empty in history
+}
+
+func headObject(id [16]byte) string { return fmt.Sprintf("%s%x", rootPrefix, id) }
+
+// Info returns what the list of roots says.
+func (r *Root) Info() RootInfo { return r.info }
+
+// ReadGroup returns the group that trees of this root are for; ErrNoGroup if the passphrase is not in it.
+func (r *Root) ReadGroup() (*keys.Group, error) { return r.s.group(r.info.Read) }
+
+// Head reads the newest state: one request if nothing changed. It must be signed by the write group, belong to this store
+// and root, and be or descend from the newest one that this client has seen: else ErrRollback, which names both.
+func (r *Root) Head(ctx context.Context) (Head, error) {
+	raw, version, err := r.s.b.Load(ctx, headObject(r.info.ID))
+	if err != nil {
+		return Head{}, got(headObject(r.info.ID), err)
+	}
+	h, err := r.parse(raw)
+	if err != nil {
+		return Head{}, err
+	}
+	h.object = version
+	return h, r.descends(ctx, h)
+}
+
+func (r *Root) parse(raw []byte) (Head, error) {
+	name := headObject(r.info.ID)
+	bad := func(err error) (Head, error) { return Head{}, damaged(name, err) }
+	rd := wire.NewReader(raw)
+	rd.Magic(headMagic)
+	h := Head{root: r.info.ID, stamp: rd.Uint64()}
+	body := rd.Take(rd.Left() - ed25519.SignatureSize)
+	sig := rd.Rest()
+	if rd.Err() != nil || len(raw) > maxHead || len(body) < 32 {
+		return bad(errors.Join(rd.Err(), errors.New("wrong length")))
+	}
+	if !bytes.Equal(body[:16], r.s.format.id[:]) || !bytes.Equal(body[16:32], r.info.ID[:]) {
+		return Head{}, &Fault{Kind: ErrForeign, Object: name, Cause: errors.New("head of another store or root"),
+			Next: "it was copied here from somewhere else; put back the right one"}
+	}
+	if !r.s.verify(r.info.Write, headMessage(body), sig) {
+		return bad(fmt.Errorf("not signed by group %s", r.info.Write))
+	}
+	rd = wire.NewReader(body[32:])
+	open, priv := rd.Bytes(maxHead), rd.Bytes(maxPrivate)
+	if err := rd.End(); err != nil {
+		return bad(err)
+	}
+	if err := r.openHead(&h, open, priv); err != nil {
+		if errors.Is(err, ErrNoGroup) {
+			return Head{}, err
+		}
+		return bad(err)
+	}
+	return h, nil
+}
+
+func headMessage(body []byte) []byte { return append([]byte("ensync head 1\x00"), body...) }
+
+func (r *Root) openHead(h *Head, open, priv []byte) error {
+	everyone, err := r.s.group(keys.Everyone)
+	if err != nil {
+		return err
+	}
+	plain, err := r.s.unseal(everyone, sealHead, r.info.ID[:], open)
+	if err != nil {
+		return err
+	}
+	rd := wire.NewReader(plain)
+	h.Seq = rd.Uvarint(1 << 62)
+	rd.Copy(h.Commit[:])
+	rd.Take(16)
+	if err := rd.End(); err != nil {
+		return err
+	}
+	return r.openState(h, priv)
+}
+
+// openState fills in what only the read group may know.
+func (r *Root) openState(h *Head, priv []byte) error {
+	g, err := r.ReadGroup()
+	if err != nil {
+		return err
+	}
+	p, err := r.s.openPrivate(g, r.info.ID, h.Seq, priv)
+	if err != nil {
+		return err
+	}
+	if (h.Seq == 0) != p.tree.IsZero() {
+		return errors.New("a commit has a tree, and a tree a commit")
+	}
+	h.Tree, h.Time, h.Client = p.tree, p.time, p.client
+	return nil
+}
+
+// encode returns the bytes of a head object.
+func (r *Root) encode(h Head, priv []byte) ([]byte, error) {
+	everyone, err := r.s.group(keys.Everyone)
+	if err != nil {
+		return nil, err
+	}
+	write, err := r.s.group(r.info.Write)
+	if err != nil {
+		return nil, err
+	}
+	plain := binary.AppendUvarint(nil, h.Seq)
+	plain = append(plain, h.Commit[:]...)
+	nonce := make([]byte, 16)
+	if _, err := io.ReadFull(block.Random, nonce); err != nil {
+		return nil, fmt.Errorf("random nonce: %w", err)
+	}
+	open, err := r.s.seal(everyone, sealHead, r.info.ID[:], append(plain, nonce...))
+	if err != nil {
+		return nil, err
+	}
+	body := append(bytes.Clone(r.s.format.id[:]), r.info.ID[:]...)
+	body = wire.AppendBytes(wire.AppendBytes(body, open), priv)
+	out := binary.BigEndian.AppendUint64([]byte(headMagic), h.stamp)
+	return append(append(out, body...), write.Sign(headMessage(body))...), nil
+}
+
+// writeFirst makes the head of a new root.
+func (r *Root) writeFirst(ctx context.Context) error {
+	h := Head{root: r.info.ID}
+	priv, err := r.seal(h)
+	if err != nil {
+		return err
+	}
+	raw, err := r.encode(h, priv)
+	if err != nil {
+		return err
+	}
+	return r.s.swap(ctx, headObject(r.info.ID), "", raw)
+}
+
+func (r *Root) seal(h Head) ([]byte, error) {
+	g, err := r.ReadGroup()
+	if err != nil {
+		return nil, err
+	}
+	client := h.Client[:min(len(h.Client), maxClient)]
+	return r.s.sealPrivate(g, r.info.ID, h.Seq, private{tree: h.Tree, time: h.Time, client: client})
+}
+
+// descends refuses a head that is not the one this client has seen last, nor a successor of it.
+func (r *Root) descends(ctx context.Context, h Head) error {
+	mem := r.s.opt.Memory
+	if mem == nil {
+		return nil
+	}
+	seen := mem.root(r.info.ID)
+	id := block.ID(h.Commit)
+	refuse := func(why string) error {
+		return &Fault{Kind: ErrRollback, Object: headObject(r.info.ID),
+			Cause: fmt.Errorf("root %q shows commit %d (%x), this client has seen commit %d (%.16x): %s",
+				r.info.Name, h.Seq, id[:8], seen.Seq, []byte(seen.Commit), why),
+			Next: "nothing was changed; if the store was restored from a backup, run ensync store accept-rollback"}
+	}
+	switch {
+	case len(seen.Commit) == 0:
+	case h.Seq < seen.Seq:
+		return refuse("it is older")
+	case h.Seq == seen.Seq:
+		if !bytes.Equal(id[:], seen.Commit) {
+			return refuse("it is another one")
+		}
+		return nil
+	case seen.Seq > 0:
+		key, err := r.s.ancestor(ctx, r.info.ID, h.Seq, h.Commit, seen.Seq)
+		if err != nil {
+			return fmt.Errorf("root %q: does commit %d descend from commit %d, which this client has seen? %w",
+				r.info.Name, h.Seq, seen.Seq, err)
+		}
+		if was := block.ID(key); !bytes.Equal(was[:], seen.Commit) {
+			return refuse("it does not descend from that one")
+		}
+	}
+	return mem.sawRoot(r.info.ID, h.Seq, id)
+}
+
+// Commit makes tree the newest state, on top of old, which must come from Head or Commit of this root. Everything put
+// in w before is durable, and the new state shows to everyone, when it returns nil.
+//
+// ErrOvertaken: another client, or a collection, changed the head since; nothing shows. Read the head again, look whether
+// the tree still fits, and commit again. After any other error it is not known whether the commit happened: the next
+// Head tells.
+func (r *Root) Commit(ctx context.Context, w *Session, old Head, tree object.Tree) (Head, error) {
+	if old.root != r.info.ID || old.object == "" || tree.IsZero() {
+		return Head{}, fmt.Errorf("commit to root %q: the old head is not of this root, or there is no tree", r.info.Name)
+	}
+	h := Head{Seq: old.Seq + 1, Tree: tree, Time: now(), Client: r.s.opt.Client, root: r.info.ID, stamp: old.stamp}
+	priv, err := r.seal(h)
+	if err != nil {
+		return Head{}, err
+	}
+	told, err := r.putCommit(ctx, w, old, &h, priv)
+	if err != nil {
+		return Head{}, err
+	}
+	raw, err := r.encode(h, priv)
+	if err != nil {
+		return Head{}, err
+	}
+	if err := w.Flush(ctx); err != nil {
+		return Head{}, err
+	}
+	// DURABLE: packs and index are; from here on the new state is what others see.
+	if h.object, err = swapVersion(ctx, r.s.b, headObject(r.info.ID), old.object, raw); err != nil {
+		return Head{}, err
+	}
+	w.tell(r.info.ID, told)
+	if r.s.opt.Memory != nil {
+		if err := r.s.opt.Memory.sawRoot(r.info.ID, h.Seq, block.ID(h.Commit)); err != nil {
+			return h, err
+		}
+	}
+	return h, nil
+}
+
+// putCommit stores the commit record of h and sets its key. It returns how many of the session's packs are told of.
+func (r *Root) putCommit(ctx context.Context, w *Session, old Head, h *Head, priv []byte) (int, error) {
+	c := &commit{root: r.info.ID, seq: h.Seq, parent: old.Commit, private: priv}
+	var err error
+	if c.jumpSeq, c.jump, err = r.s.jumpFrom(ctx, r.info.ID, old.Seq, old.Commit); err != nil {
+		return 0, err
+	}
+	var told int
+	if c.packs, told = w.untold(r.info.ID); len(c.packs) > maxPacks {
+		return 0, fmt.Errorf("commit to root %q: it needs %d packs; commit more often", r.info.Name, len(c.packs))
+	}
+	if h.Commit, err = w.put(ctx, block.Type{Kind: block.Commit}, r.s.data, c.encode()); err != nil {
+		return 0, err
+	}
+	r.s.commits.put(h.Commit, c)
+	return told, nil
+}
+
+// Parent returns the state before h; ok is false if h is the first.
+func (r *Root) Parent(ctx context.Context, h Head) (parent Head, ok bool, err error) {
+	if h.Seq <= 1 {
+		return Head{}, false, nil
+	}
+	c, err := r.s.loadCommit(ctx, r.info.ID, h.Seq, h.Commit)
+	if err != nil {
+		return Head{}, false, err
+	}
+	p, err := r.s.loadCommit(ctx, r.info.ID, h.Seq-1, c.parent)
+	if err != nil {
+		return Head{}, false, err
+	}
+	parent = Head{Seq: p.seq, Commit: c.parent, root: r.info.ID}
+	if err := r.openState(&parent, p.private); err != nil {
+		return Head{}, false, err
+	}
+	return parent, true, nil
+}
+
+// untold returns the packs that commits of a root do not tell of yet, and the mark for tell.
+func (w *Session) untold(root [16]byte) ([]pack.Name, int) {
+	w.gate.Lock() // a block that somebody was told is stored already may still be on its way into a pack
+	defer w.gate.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.used[w.told[root]:]), len(w.used)
+}
+
+// tell notes that a commit of root was made that tells of everything up to the mark.
+func (w *Session) tell(root [16]byte, mark int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.told[root] = max(w.told[root], mark)
+}

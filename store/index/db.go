@@ -1,0 +1,304 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"ensync/store/block"
+	"ensync/store/object"
+	"ensync/store/pack"
+)
+
+// schema: an object row says that an index object was read. Its packs go with it when it is gone from the store.
+const schema = `
+CREATE TABLE IF NOT EXISTS objects (name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS packs (
+	n INTEGER PRIMARY KEY, name BLOB NOT NULL, object TEXT NOT NULL, author TEXT NOT NULL, size INTEGER NOT NULL,
+	UNIQUE (name, object));
+CREATE INDEX IF NOT EXISTS packs_object ON packs (object);
+CREATE TABLE IF NOT EXISTS blocks (
+	id BLOB NOT NULL, pack INTEGER NOT NULL, kind INTEGER NOT NULL, depth INTEGER NOT NULL,
+	offset INTEGER NOT NULL, length INTEGER NOT NULL,
+	PRIMARY KEY (id, pack)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS blocks_pack ON blocks (pack);
+PRAGMA user_version = 1;`
+
+// Location is one place where a block lies.
+type Location struct {
+	Pack   pack.Name
+	Entry  pack.Entry
+	Author string // the group that signed the index object which says so
+}
+
+// DB is the local database. It may be used concurrently, also by other processes on the same file.
+type DB struct {
+	sql    *sql.DB
+	path   string
+	lookup *sql.Stmt
+	some   atomic.Bool // some block is known: until then lookups need not ask
+}
+
+// Open opens or makes the database of a store in dir; an empty dir means in memory. A database that can't be used is
+// removed and made anew.
+func Open(ctx context.Context, dir string, store [16]byte) (*DB, error) {
+	if dir == "" {
+		return open(ctx, "")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("index directory: %w", err)
+	}
+	path := filepath.Join(dir, fmt.Sprintf("index-%x.db", store))
+	db, err := open(ctx, path)
+	if err == nil || ctx.Err() != nil {
+		return db, err
+	}
+	// RACE: another process may have the damaged file open; it goes on with its own copy, which costs both a rebuild.
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("index database: %w", err)
+		}
+	}
+	return open(ctx, path)
+}
+
+func open(ctx context.Context, path string) (*DB, error) {
+	dsn := ":memory:"
+	if path != "" {
+		u := url.URL{Scheme: "file", Path: path}
+		dsn = u.String() + "?_pragma=busy_timeout(20000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_txlock=immediate"
+	}
+	conn, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, err
+	}
+	if path == "" {
+		conn.SetMaxOpenConns(1)
+	} else {
+		conn.SetMaxOpenConns(4)
+	}
+	db := &DB{sql: conn, path: path}
+	if err := db.prepare(ctx); err != nil {
+		conn.Close()
+		return nil, db.wrap(err)
+	}
+	return db, nil
+}
+
+func (db *DB) prepare(ctx context.Context) error {
+	if _, err := db.sql.ExecContext(ctx, schema); err != nil {
+		return err
+	}
+	if err := db.count(ctx); err != nil {
+		return err
+	}
+	var err error
+	db.lookup, err = db.sql.PrepareContext(ctx, `SELECT p.name, p.author, b.kind, b.depth, b.offset, b.length
+		FROM blocks b JOIN packs p ON p.n = b.pack WHERE b.id = ?`)
+	return err
+}
+
+func (db *DB) count(ctx context.Context) error {
+	var some bool
+	err := db.sql.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM blocks)`).Scan(&some)
+	if some {
+		db.some.Store(true)
+	}
+	return err
+}
+
+// Close gives back what the database holds.
+func (db *DB) Close() error { return errors.Join(db.lookup.Close(), db.sql.Close()) }
+
+func (db *DB) wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("index database %s: %w; it can be deleted and is then built anew", db.path, err)
+}
+
+// Objects returns the index objects that the database holds.
+func (db *DB) Objects(ctx context.Context) (map[string]bool, error) {
+	rows, err := db.sql.QueryContext(ctx, `SELECT name FROM objects`)
+	if err != nil {
+		return nil, db.wrap(err)
+	}
+	defer rows.Close()
+	names := map[string]bool{}
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, db.wrap(err)
+		}
+		names[name] = true
+	}
+	return names, db.wrap(errors.Join(rows.Err(), db.count(ctx)))
+}
+
+// Add stores the record of an index object, all or nothing. One that is there already changes nothing.
+func (db *DB) Add(ctx context.Context, name string, rec Record) error {
+	err := db.update(ctx, func(tx *sql.Tx) error { return add(ctx, tx, name, rec) })
+	if err == nil {
+		db.some.Store(true)
+	}
+	return err
+}
+
+func add(ctx context.Context, tx *sql.Tx, name string, rec Record) error {
+	res, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO objects VALUES (?)`, name)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return err
+	}
+	insert, err := tx.PrepareContext(ctx, `INSERT OR IGNORE INTO blocks VALUES (?, ?, ?, ?, ?, ?)`)
+	if err != nil {
+		return err
+	}
+	defer insert.Close()
+	for _, p := range rec.Packs {
+		res, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO packs (name, object, author, size) VALUES (?, ?, ?, ?)`,
+			p.Name[:], name, rec.Author, p.Size)
+		if err != nil {
+			return err
+		}
+		n, err := res.LastInsertId()
+		if err != nil {
+			return err
+		}
+		for _, e := range p.Table {
+			if _, err := insert.ExecContext(ctx, e.ID[:], n, e.Type.Kind, e.Type.Depth, e.Offset, e.Length); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Forget drops what an index object said, because it is gone from the store.
+func (db *DB) Forget(ctx context.Context, name string) error {
+	return db.update(ctx, func(tx *sql.Tx) error {
+		for _, q := range []string{
+			`DELETE FROM blocks WHERE pack IN (SELECT n FROM packs WHERE object = ?)`,
+			`DELETE FROM packs WHERE object = ?`,
+			`DELETE FROM objects WHERE name = ?`,
+		} {
+			if _, err := tx.ExecContext(ctx, q, name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// DropPack forgets the blocks of a pack that is certainly gone.
+func (db *DB) DropPack(ctx context.Context, name pack.Name) error {
+	return db.update(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `DELETE FROM blocks WHERE pack IN (SELECT n FROM packs WHERE name = ?)`, name[:])
+		if err == nil {
+			_, err = tx.ExecContext(ctx, `DELETE FROM packs WHERE name = ?`, name[:])
+		}
+		return err
+	})
+}
+
+func (db *DB) update(ctx context.Context, fn func(*sql.Tx) error) error {
+	tx, err := db.sql.BeginTx(ctx, nil)
+	if err != nil {
+		return db.wrap(err)
+	}
+	defer tx.Rollback()
+	if err := fn(tx); err != nil {
+		return db.wrap(err)
+	}
+	return db.wrap(tx.Commit())
+}
+
+// Lookup returns where a block lies, nothing if that is not known.
+func (db *DB) Lookup(ctx context.Context, id object.ID) ([]Location, error) {
+	if !db.some.Load() {
+		return nil, nil
+	}
+	rows, err := db.lookup.QueryContext(ctx, id[:])
+	if err != nil {
+		return nil, db.wrap(err)
+	}
+	defer rows.Close()
+	var found []Location
+	for rows.Next() {
+		l := Location{Entry: pack.Entry{ID: id}}
+		var name []byte
+		var kind block.Kind
+		if err := rows.Scan(&name, &l.Author, &kind, &l.Entry.Type.Depth, &l.Entry.Offset, &l.Entry.Length); err != nil {
+			return nil, db.wrap(err)
+		}
+		l.Entry.Type.Kind = kind
+		copy(l.Pack[:], name)
+		found = append(found, l)
+	}
+	return found, db.wrap(rows.Err())
+}
+
+// Packs calls fn for every pack known, with its table.
+func (db *DB) Packs(ctx context.Context, fn func(Pack) error) error {
+	rows, err := db.sql.QueryContext(ctx, `SELECT n, name, size FROM packs ORDER BY name`)
+	if err != nil {
+		return db.wrap(err)
+	}
+	type row struct {
+		n    int64
+		pack Pack
+	}
+	var all []row
+	for rows.Next() {
+		var r row
+		var name []byte
+		if err := rows.Scan(&r.n, &name, &r.pack.Size); err != nil {
+			rows.Close()
+			return db.wrap(err)
+		}
+		copy(r.pack.Name[:], name)
+		all = append(all, r)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return db.wrap(err)
+	}
+	for _, r := range all {
+		if r.pack.Table, err = db.table(ctx, r.n); err != nil {
+			return db.wrap(err)
+		}
+		if err := fn(r.pack); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (db *DB) table(ctx context.Context, n int64) ([]pack.Entry, error) {
+	rows, err := db.sql.QueryContext(ctx, `SELECT id, kind, depth, offset, length FROM blocks WHERE pack = ? ORDER BY offset`, n)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var table []pack.Entry
+	for rows.Next() {
+		var e pack.Entry
+		var id []byte
+		var kind block.Kind
+		if err := rows.Scan(&id, &kind, &e.Type.Depth, &e.Offset, &e.Length); err != nil {
+			return nil, err
+		}
+		e.Type.Kind = kind
+		copy(e.ID[:], id)
+		table = append(table, e)
+	}
+	return table, rows.Err()
+}

@@ -1,0 +1,238 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"ensync/keys"
+	"ensync/store/object"
+)
+
+// Memory is what a client remembers of one store, so that it notices an older, another or a forged one. It is a file,
+// written whole and durably at each change. Processes may share the file; a Memory may be used concurrently.
+type Memory struct {
+	path string
+
+	mu   sync.Mutex
+	data memoryData
+}
+
+type memoryData struct {
+	StoreID hexBytes            `json:"store_id,omitempty"`
+	Format  []byte              `json:"format,omitempty"`
+	Keys    []byte              `json:"keys,omitempty"`
+	Pin     *keys.Pin           `json:"pin,omitempty"`
+	List    listSeen            `json:"list"`
+	Roots   map[string]rootSeen `json:"roots,omitempty"` // by root id in hexadecimal
+}
+
+// listSeen is the newest list of roots that was seen.
+type listSeen struct {
+	Version uint64   `json:"version"`
+	Hash    hexBytes `json:"hash,omitempty"`
+}
+
+// rootSeen is the newest head of a root that was seen. Commit is an ID, which opens nothing.
+type rootSeen struct {
+	Seq    uint64   `json:"seq"`
+	Commit hexBytes `json:"commit,omitempty"`
+}
+
+type hexBytes []byte
+
+func (h hexBytes) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%x", []byte(h)), nil }
+
+func (h *hexBytes) UnmarshalText(b []byte) error {
+	_, err := fmt.Sscanf(string(b), "%x", (*[]byte)(h))
+	if len(b) == 0 {
+		*h, err = nil, nil
+	}
+	return err
+}
+
+const maxMemory = 64 << 20
+
+// OpenMemory reads the memory at path; a file that is not there is the memory of nothing. A damaged file is an error:
+// forgetting silently would undo the protection it gives.
+func OpenMemory(path string) (*Memory, error) {
+	m := &Memory{path: path}
+	if err := m.read(); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// StoreID returns the id of the store that is remembered.
+func (m *Memory) StoreID() (id [16]byte, known bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.data.StoreID) != 16 {
+		return id, false
+	}
+	return [16]byte(m.data.StoreID), true
+}
+
+// Format and Keys return the remembered copies of these objects, nil if there are none.
+func (m *Memory) Format() []byte { m.mu.Lock(); defer m.mu.Unlock(); return bytes.Clone(m.data.Format) }
+
+// Keys returns the remembered copy of the key store.
+func (m *Memory) Keys() []byte { m.mu.Lock(); defer m.mu.Unlock(); return bytes.Clone(m.data.Keys) }
+
+// Forget drops what is remembered of one root, so that the next head is taken as it comes: the explicit way out after
+// a store was restored from a backup.
+func (m *Memory) Forget(root [16]byte) error {
+	return m.update(func(d *memoryData) bool {
+		delete(d.Roots, fmt.Sprintf("%x", root))
+		d.List = listSeen{}
+		return true
+	})
+}
+
+func (m *Memory) root(id [16]byte) rootSeen {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.data.Roots[fmt.Sprintf("%x", id)]
+}
+
+func (m *Memory) sawRoot(id [16]byte, seq uint64, commit object.ID) error {
+	key := fmt.Sprintf("%x", id)
+	return m.update(func(d *memoryData) bool {
+		if old, ok := d.Roots[key]; ok && old.Seq >= seq {
+			return false
+		}
+		if d.Roots == nil {
+			d.Roots = map[string]rootSeen{}
+		}
+		d.Roots[key] = rootSeen{Seq: seq, Commit: commit[:]}
+		return true
+	})
+}
+
+func (m *Memory) list() listSeen { m.mu.Lock(); defer m.mu.Unlock(); return m.data.List }
+
+func (m *Memory) sawList(version uint64, hash [32]byte) error {
+	return m.update(func(d *memoryData) bool {
+		if d.List.Version >= version {
+			return false
+		}
+		d.List = listSeen{Version: version, Hash: hash[:]}
+		return true
+	})
+}
+
+func (m *Memory) sawStore(f *format, k *keys.File) error {
+	encoded, pin := k.Encode(), k.Pin()
+	return m.update(func(d *memoryData) bool {
+		if d.Pin != nil && d.Pin.Version >= pin.Version {
+			return false
+		}
+		d.StoreID, d.Format, d.Keys, d.Pin = f.id[:], f.encoded, encoded, &pin
+		return true
+	})
+}
+
+func (m *Memory) pin() *keys.Pin { m.mu.Lock(); defer m.mu.Unlock(); return m.data.Pin }
+
+// update changes the memory under a lock that all processes share, on top of what the file says by then.
+func (m *Memory) update(change func(*memoryData) bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	probe := m.data.clone()
+	if !change(&probe) {
+		return nil
+	}
+	unlock, err := lockFile(m.path + ".lock")
+	if err != nil {
+		return fmt.Errorf("memory of the store %s: %w", m.path, err)
+	}
+	defer unlock()
+	if err := m.readLocked(); err != nil {
+		return err
+	}
+	next := m.data.clone()
+	if !change(&next) {
+		return nil
+	}
+	if err := m.write(next); err != nil {
+		return fmt.Errorf("memory of the store %s: %w", m.path, err)
+	}
+	m.data = next
+	return nil
+}
+
+func (d memoryData) clone() memoryData {
+	roots := make(map[string]rootSeen, len(d.Roots))
+	for k, v := range d.Roots {
+		roots[k] = v
+	}
+	d.Roots = roots
+	return d
+}
+
+func (m *Memory) read() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.readLocked()
+}
+
+func (m *Memory) readLocked() error {
+	fail := func(err error) error {
+		return fmt.Errorf("memory of the store %s: %w; restore the file, or remove it to trust the store as it is now", m.path, err)
+	}
+	if info, err := os.Stat(m.path); err == nil && info.Size() > maxMemory {
+		return fail(fmt.Errorf("%d bytes", info.Size()))
+	}
+	b, err := os.ReadFile(m.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		m.data = memoryData{}
+		return nil
+	}
+	if err != nil {
+		return fail(err)
+	}
+	var d memoryData
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&d); err != nil {
+		return fail(err)
+	}
+	if n := len(d.StoreID); n != 0 && n != 16 {
+		return fail(errors.New("store id makes no sense"))
+	}
+	m.data = d
+	return nil
+}
+
+func (m *Memory) write(d memoryData) error {
+	b, err := json.MarshalIndent(d, "", "\t")
+	if err != nil {
+		return err
+	}
+	// One name for all: writers hold the lock, so a temporary that a crash left is simply written over.
+	tmp := m.path + ".tmp"
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(b, '\n'))
+	if err == nil {
+		err = f.Sync() // DURABLE: roll-back protection outlives a power cut
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, m.path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(m.path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close()) // DURABLE: the new name
+}

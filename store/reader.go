@@ -1,0 +1,175 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+	"sync"
+
+	"ensync/store/block"
+	"ensync/store/object"
+)
+
+// readAhead is how many blocks a sequential reader fetches before they are asked for.
+const readAhead = 3
+
+// Reader reads one content. Every byte it returns was verified. Read and ReadAt may be called concurrently; Read and
+// Close not with each other.
+type Reader struct {
+	s      *Store
+	ctx    context.Context
+	cancel context.CancelFunc
+	c      object.Content
+	pos    int64
+	ahead  sync.WaitGroup
+
+	mu      sync.Mutex
+	next    int64          // where a sequential reader would go on
+	fetched map[int64]bool // offsets of blocks being fetched ahead
+}
+
+// OpenContent returns a reader for a content. Reading ends with the context, or with Close, which must be called.
+// Nothing is read before the first Read.
+func (s *Store) OpenContent(ctx context.Context, c object.Content) *Reader {
+	r := &Reader{s: s, c: c, fetched: map[int64]bool{}}
+	r.ctx, r.cancel = context.WithCancel(ctx)
+	return r
+}
+
+// Size returns the length of the content in bytes.
+func (r *Reader) Size() int64 { return r.c.Size }
+
+// Close ends reading and returns when nothing of the reader runs any more.
+func (r *Reader) Close() error {
+	r.cancel()
+	r.ahead.Wait()
+	return nil
+}
+
+// Read implements io.Reader.
+func (r *Reader) Read(p []byte) (int, error) {
+	n, err := r.ReadAt(p[:min(len(p), 1<<20)], r.pos)
+	r.pos += int64(n)
+	if n > 0 && err == io.EOF {
+		err = nil
+	}
+	return n, err
+}
+
+// ReadAt implements io.ReaderAt.
+func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
+	if !r.c.Known || off < 0 {
+		return 0, errors.New("read content: it is not known, or the offset is negative")
+	}
+	if off >= r.c.Size {
+		return 0, io.EOF
+	}
+	r.mu.Lock()
+	sequential := off == r.next && off > 0 || off == 0 && len(p) > 0
+	r.mu.Unlock()
+	n := 0
+	for n < len(p) && off+int64(n) < r.c.Size {
+		b, start, err := r.block(r.ctx, off+int64(n))
+		if err != nil {
+			return n, err
+		}
+		n += copy(p[n:], b[off+int64(n)-start:])
+		if sequential {
+			r.prefetch(start + int64(len(b)))
+		}
+	}
+	r.mu.Lock()
+	r.next = off + int64(n)
+	r.mu.Unlock()
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// block returns the block of data that holds offset off, and where it starts.
+func (r *Reader) block(ctx context.Context, off int64) ([]byte, int64, error) {
+	if r.c.Size <= object.InlineMax {
+		if int64(len(r.c.Data)) != r.c.Size {
+			return nil, 0, fmt.Errorf("read content: %d bytes of it at hand instead of %d", len(r.c.Data), r.c.Size)
+		}
+		return r.c.Data, 0, nil
+	}
+	ref, start, err := r.find(ctx, off)
+	if err != nil {
+		return nil, 0, err
+	}
+	b, err := r.s.load(ctx, block.Type{Kind: block.Data}, r.s.data, ref.Key, r.s.cutter.Params().Max())
+	if err != nil {
+		return nil, 0, err
+	}
+	if int64(len(b)) != ref.Length {
+		return nil, 0, damaged(packPrefix+"*", fmt.Errorf("data block of %d bytes instead of %d", len(b), ref.Length))
+	}
+	return b, start, nil
+}
+
+// find walks down the lists to the block that holds offset off.
+func (r *Reader) find(ctx context.Context, off int64) (object.Ref, int64, error) {
+	if r.c.Depth > object.MaxDepth {
+		return object.Ref{}, 0, fmt.Errorf("read content: list of depth %d", r.c.Depth)
+	}
+	ref, start := object.Ref{Key: r.c.Key, Length: r.c.Size}, int64(0)
+	for depth := r.c.Depth; depth > 0; depth-- {
+		refs, err := r.s.loadList(ctx, r.s.data, block.Type{Kind: block.DataList, Depth: depth}, ref)
+		if err != nil {
+			return ref, 0, err
+		}
+		at := start
+		i := sort.Search(len(refs)-1, func(i int) bool {
+			// Lengths are summed anew each time: a list has 2048 items at most, a block a million bytes.
+			end := at
+			for _, r := range refs[:i+1] {
+				end += r.Length
+			}
+			return off < end
+		})
+		for _, r := range refs[:i] {
+			start += r.Length
+		}
+		ref = refs[i]
+	}
+	return ref, start, nil
+}
+
+// prefetch lets the blocks from offset on be fetched in the background.
+func (r *Reader) prefetch(off int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if off >= r.c.Size || r.fetched[off] || len(r.fetched) > 0 {
+		return
+	}
+	r.fetched[off] = true
+	r.ahead.Add(1)
+	go func() {
+		defer r.ahead.Done()
+		r.fetchAhead(off)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.fetched, off)
+	}()
+}
+
+// fetchAhead loads the next blocks side by side. Errors show when the blocks are read.
+func (r *Reader) fetchAhead(off int64) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for range readAhead {
+		if off >= r.c.Size || r.ctx.Err() != nil {
+			return
+		}
+		ref, start, err := r.find(r.ctx, off)
+		if err != nil {
+			return
+		}
+		wg.Go(func() { r.block(r.ctx, start) })
+		off = start + ref.Length
+	}
+}

@@ -1,0 +1,200 @@
+package store
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"ensync/keys"
+	"ensync/store/backend"
+	"ensync/store/index"
+)
+
+// refresher lets one refresh of the local index run at a time, and callers who wait for it share its result.
+type refresher struct {
+	turn chan struct{}
+
+	mu     *sync.Mutex
+	count  *uint64
+	faults map[string]error // index objects that can't be used
+}
+
+func newRefresher() refresher {
+	return refresher{turn: make(chan struct{}, 1), mu: new(sync.Mutex), count: new(uint64), faults: map[string]error{}}
+}
+
+// generation is how many refreshes were finished.
+func (r *refresher) generation() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return *r.count
+}
+
+func (r *refresher) anyFault() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, err := range r.faults {
+		return err
+	}
+	return nil
+}
+
+// refreshIndex brings the local index up to the store as it is now or later. An index object that can't be used is remembered, not an error: it only hides its own blocks.
+func (s *Store) refreshIndex(ctx context.Context) error {
+	r := &s.refresh
+	before := r.generation()
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if r.generation() > before+1 {
+		return nil // of two that ended while we waited, the second began after we asked
+	}
+	// What the database holds is read before the store is listed: another process adds to the database only what
+	// lies in the store already, so nothing new can be taken for vanished.
+	have, err := s.index.Objects(ctx)
+	if err != nil {
+		return err
+	}
+	fresh, err := s.listIndex(ctx, have)
+	if err != nil {
+		return err
+	}
+	for name := range have {
+		if err := s.index.Forget(ctx, name); err != nil {
+			return err
+		}
+	}
+	if err := s.fetchIndexes(ctx, fresh); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	*r.count++
+	return nil
+}
+
+// listIndex returns the index objects that are not in have, and leaves in have those that are gone.
+func (s *Store) listIndex(ctx context.Context, have map[string]bool) ([]string, error) {
+	var fresh []string
+	err := s.b.List(ctx, indexPrefix, func(i backend.Info) error {
+		if have[i.Name] {
+			delete(have, i.Name)
+		} else {
+			fresh = append(fresh, i.Name)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list index objects: %w", err)
+	}
+	return fresh, nil
+}
+
+func (s *Store) fetchIndexes(ctx context.Context, names []string) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	for _, name := range names {
+		g.Go(func() error {
+			rec, err := s.readIndex(ctx, name)
+			switch {
+			case errors.Is(err, ErrMissing):
+				return nil // collected since it was listed
+			case errors.Is(err, ErrDamaged):
+				s.refresh.mu.Lock()
+				defer s.refresh.mu.Unlock()
+				s.refresh.faults[name] = err
+				return nil
+			case err != nil:
+				return err
+			}
+			return s.index.Add(ctx, name, rec)
+		})
+	}
+	return g.Wait()
+}
+
+// readIndex reads and opens an index object. The author is left empty unless its signature is good.
+func (s *Store) readIndex(ctx context.Context, name string) (index.Record, error) {
+	sealed, err := s.b.Get(ctx, name, 0, -1)
+	if err != nil {
+		return index.Record{}, got(name, err)
+	}
+	if len(sealed) > index.MaxRecord {
+		return index.Record{}, damaged(name, fmt.Errorf("%d bytes", len(sealed)))
+	}
+	everyone, err := s.group(keys.Everyone)
+	if err != nil {
+		return index.Record{}, err
+	}
+	plain, err := s.unseal(everyone, sealIndex, []byte(name), sealed)
+	if err != nil || len(plain) < ed25519.SignatureSize {
+		return index.Record{}, damaged(name, errors.Join(err, errSeal))
+	}
+	body, sig := plain[:len(plain)-ed25519.SignatureSize], plain[len(plain)-ed25519.SignatureSize:]
+	rec, err := index.Parse(body)
+	if err != nil {
+		return rec, damaged(name, err)
+	}
+	if !s.verify(rec.Author, s.indexMessage(name, body), sig) {
+		rec.Author = ""
+	}
+	return rec, nil
+}
+
+// sealIndexRecord is the reverse of readIndex.
+func (s *Store) sealIndexRecord(name string, rec index.Record, author *keys.Group) ([]byte, error) {
+	everyone, err := s.group(keys.Everyone)
+	if err != nil {
+		return nil, err
+	}
+	rec.Author = author.Name()
+	body := rec.Encode()
+	return s.seal(everyone, sealIndex, []byte(name), append(body, author.Sign(s.indexMessage(name, body))...))
+}
+
+func (s *Store) indexMessage(name string, body []byte) []byte {
+	m := append([]byte("ensync index 1\x00"), s.format.id[:]...)
+	return append(append(m, name...), body...)
+}
+
+// author returns the group that signs what this client adds to the index: the one that most of those who have it can
+// be trusted like oneself. Everyone proves nothing and is the last resort.
+func (s *Store) author() (*keys.Group, error) {
+	chain := s.Keys()
+	names := append([]string{keys.Root}, chain.Groups()...)
+	for _, name := range names {
+		if g, ok := chain.Group(name); ok && name != keys.Everyone {
+			return g, nil
+		}
+	}
+	return s.group(keys.Everyone)
+}
+
+// trusted reports whether what an author says about blocks is believed without looking: only members of a group that
+// this client is in too, and that not everybody is in.
+func (s *Store) trusted(author string) bool {
+	_, member := s.Keys().Group(author)
+	return member && author != keys.Everyone && !strings.HasPrefix(author, "\x00")
+}
+
+// verify checks a signature of a group under any version of its key that the key store still names.
+func (s *Store) verify(group string, message, sig []byte) bool {
+	chain := s.Keys()
+	if pub, ok := chain.Public(group); ok && ed25519.Verify(pub, message, sig) {
+		return true
+	}
+	for epoch := uint32(1); epoch <= keys.MaxEpochs; epoch++ {
+		if pub, ok := chain.PublicAt(group, epoch); ok && ed25519.Verify(pub, message, sig) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,155 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// tmpMaxAge is when a temporary file is taken for one that a killed process left.
+const tmpMaxAge = time.Hour
+
+// grown takes note that a piece was stored, and starts an eviction when it is time to look: before the first look,
+// when the cache seems too big, and when this process alone has added a sixteenth, since others may add as much.
+func (c *Cache) grown(size int64) {
+	used, fresh := c.used.Add(size), c.fresh.Add(size)
+	if c.looked.Load() && used <= c.max && fresh <= c.max/16 {
+		return
+	}
+	if !c.cleaning.CompareAndSwap(false, true) {
+		return
+	}
+	c.tasks.Go(func() {
+		defer c.cleaning.Store(false)
+		c.note(c.Clean(c.ctx))
+	})
+}
+
+// Clean brings the cache to nine tenths of its size if it is bigger, the longest unused pieces first, and removes what
+// killed processes left. If another process cleans at the moment, Clean does nothing. Its error is only for those who
+// want to show it.
+func (c *Cache) Clean(ctx context.Context) error {
+	if c.dir == "" {
+		return nil
+	}
+	// Whatever comes of it, the next look is due after as much again has been stored.
+	c.looked.Store(true)
+	c.fresh.Store(0)
+	c.used.Store(0)
+	// The lock only saves work: without one, on file systems that have none, two processes remove the same pieces.
+	unlock, busy := tryLock(filepath.Join(c.dir, "lock"))
+	if busy {
+		return nil
+	}
+	defer unlock()
+	pieces, total, err := c.scan(ctx)
+	if err != nil {
+		return err
+	}
+	if total > c.max {
+		slices.SortFunc(pieces, func(a, b piece) int { return a.used.Compare(b.used) })
+		for _, p := range pieces {
+			if total <= c.max/10*9 || ctx.Err() != nil {
+				break
+			}
+			if err := ignoreAbsent(os.Remove(p.path)); err != nil {
+				c.note(err)
+				continue
+			}
+			c.stats.evicted.Add(1)
+			total -= p.size
+		}
+	}
+	c.used.Add(total)
+	return ctx.Err()
+}
+
+// Clear removes all pieces of this store. Others may go on using the cache meanwhile.
+func (c *Cache) Clear(ctx context.Context) error {
+	if c.dir == "" {
+		return nil
+	}
+	pieces, _, err := c.scan(ctx)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, p := range pieces {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		failed = errors.Join(failed, ignoreAbsent(os.Remove(p.path)))
+	}
+	return failed
+}
+
+// Size tells how many bytes the pieces of this store take, in how many files.
+func (c *Cache) Size(ctx context.Context) (bytes int64, files int, err error) {
+	if c.dir == "" {
+		return 0, 0, nil
+	}
+	pieces, total, err := c.scan(ctx)
+	return total, len(pieces), err
+}
+
+type piece struct {
+	path string
+	size int64
+	used time.Time
+}
+
+// scan looks at all pieces, and removes old temporary files on the way.
+func (c *Cache) scan(ctx context.Context) (pieces []piece, total int64, err error) {
+	shards, err := readDir(c.dir)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, shard := range shards {
+		if !shard.IsDir() {
+			continue
+		}
+		dir := filepath.Join(c.dir, shard.Name())
+		files, err := readDir(dir)
+		c.note(err) // what cannot be read cannot be removed either; the rest can
+		for _, f := range files {
+			if err := ctx.Err(); err != nil {
+				return nil, 0, err
+			}
+			path := filepath.Join(dir, f.Name())
+			st, err := os.Lstat(path)
+			if err != nil {
+				c.note(err)
+				continue
+			}
+			if shard.Name() != tmpDir {
+				pieces = append(pieces, piece{path, st.Size(), st.ModTime()})
+				total += st.Size()
+			} else if time.Since(st.ModTime()) > tmpMaxAge {
+				c.remove(path)
+			}
+		}
+	}
+	return pieces, total, nil
+}
+
+// readDir lists a directory; one that is not there is empty.
+func readDir(path string) ([]os.DirEntry, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, ignoreAbsent(err)
+	}
+	defer f.Close()
+	entries, err := f.ReadDir(-1)
+	return entries, ignoreAbsent(err)
+}
+
+func ignoreAbsent(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

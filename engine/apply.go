@@ -156,8 +156,12 @@ func (d *directory) clientChange(s step) (c replica.Change, now bool) {
 	switch {
 	case c.New == nil:
 	case c.New.Kind == object.File:
-		if c.Old == nil || !c.Old.SameContent(*c.New) {
+		// Content comes from the server exactly if the result has the server's. A result whose content nobody has
+		// read is the client's own.
+		if s.n.server.SameContent(*c.New) && (c.Old == nil || !c.Old.SameContent(*c.New)) {
 			c.Source = d.Server.Source(s.n.server)
+		} else if c.Old != nil {
+			c.New.Content = c.Old.Content
 		}
 	case c.New.Kind == object.Directory && c.New.Mode&0o700 != 0o700:
 		mode := c.New.Mode

@@ -308,7 +308,8 @@ func (t *Tree) Commit(ctx context.Context, prepare func(tag string) error) error
 	if changes, _ := t.Pending(); changes == 0 {
 		return nil
 	}
-	for _, n := range t.deepestFirst() {
+	// Writing a directory changes the one above it, which may have to be opened again for that.
+	for n := t.deepestChanged(); n != nil; n = t.deepestChanged() {
 		if err := t.write(ctx, n); err != nil {
 			return err
 		}
@@ -329,17 +330,26 @@ func (t *Tree) Commit(ctx context.Context, prepare func(tag string) error) error
 	return nil
 }
 
-func (t *Tree) deepestFirst() []*node {
+// deepestChanged returns a changed directory that has no changed one below it; nil if there is none.
+func (t *Tree) deepestChanged() *node {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var list []*node
+	var deepest *node
 	for _, n := range t.nodes {
-		list = append(list, n)
+		n.mu.Lock()
+		if n.changed && (deepest == nil || depth(n.path) > depth(deepest.path)) {
+			deepest = n
+		}
+		n.mu.Unlock()
 	}
-	sort.Slice(list, func(i, j int) bool {
-		return strings.Count(list[i].path, "/") > strings.Count(list[j].path, "/") || list[j].path == "" && list[i].path != ""
-	})
-	return list
+	return deepest
+}
+
+func depth(path string) int {
+	if path == "" {
+		return 0
+	}
+	return 1 + strings.Count(path, "/")
 }
 
 // settle makes what is shown the committed state.

@@ -1,0 +1,248 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"ensync/engine/replica/memory"
+	"ensync/store/object"
+)
+
+var (
+	simSeed  = flag.Uint64("seed", 0, "run only this seed of the simulation")
+	simCount = flag.Uint64("seeds", 400, "how many seeds the simulation runs")
+)
+
+// A sim is random editing on several machines with syncs that fail, crash, lose power and race with each other. Every
+// content is written once, so each can be recognised anywhere.
+type sim struct {
+	*world
+	rnd      *rand.Rand
+	next     int
+	licensed map[string]bool // contents that a user overwrote or deleted while seeing them
+	written  map[string]bool
+	log      []string
+}
+
+var errCrash = errors.New("crash")
+
+func TestSimulation(t *testing.T) {
+	first, last := uint64(1), *simCount
+	if *simSeed != 0 {
+		first, last = *simSeed, *simSeed
+	}
+	for seed := first; seed <= last; seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			s := &sim{world: newWorld(t, 2+int(seed%2)), rnd: rand.New(rand.NewPCG(seed, 1)),
+				licensed: map[string]bool{}, written: map[string]bool{}}
+			defer func() {
+				if t.Failed() {
+					t.Logf("go test ./engine -run Simulation -seed=%d\n%s", seed, strings.Join(s.log, "\n"))
+				}
+			}()
+			s.run()
+		})
+	}
+}
+
+func (s *sim) run() {
+	for range 3 + s.rnd.IntN(12) {
+		m := s.rnd.IntN(len(s.machines))
+		for range s.rnd.IntN(4) {
+			s.editAtRandom(m)
+		}
+		if s.rnd.IntN(3) > 0 {
+			s.syncAtRandom(m)
+		}
+		s.nothingLost()
+		if s.t.Failed() {
+			return
+		}
+	}
+	// The last edit is made: one more sync of each after the last change in the store makes all equal.
+	s.t.Helper()
+	for range 2 {
+		for i := range s.machines {
+			if err := s.calmSync(i); err != nil {
+				s.t.Fatalf("sync of machine %d: %v", i, err)
+			}
+		}
+	}
+	s.settled()
+	s.nothingLost()
+}
+
+func (s *sim) note(format string, args ...any) { s.log = append(s.log, fmt.Sprintf(format, args...)) }
+
+var simNames = []string{"a", "b", "d", "d/a", "d/b", "d/e", "d/e/f", "b/x", "a~1"}
+
+func (s *sim) editAtRandom(i int) {
+	m := s.machines[i]
+	path := simNames[s.rnd.IntN(len(simNames))]
+	var err error
+	switch op := s.rnd.IntN(10); {
+	case op < 5:
+		s.next++
+		data := fmt.Sprintf("v%d", s.next)
+		old := contentsBelow(m.tree, path)
+		if err = m.tree.Write(path, data); err == nil {
+			s.license(old)
+			s.written[data] = true
+			s.note("%d: write %s=%s", i, path, data)
+		}
+	case op < 7:
+		old := contentsBelow(m.tree, path)
+		if err = m.tree.Remove(path); err == nil {
+			s.license(old)
+			s.note("%d: rm %s (%v)", i, path, old)
+		}
+	case op < 8:
+		mode := []uint32{0o600, 0o644, 0o755, 0o700}[s.rnd.IntN(4)]
+		if err = m.tree.Chmod(path, mode); err == nil {
+			s.note("%d: chmod %o %s", i, mode, path)
+		}
+	case op < 9:
+		old := contentsBelow(m.tree, path)
+		if err = m.tree.Mkdir(path); err == nil {
+			s.license(old)
+			s.note("%d: mkdir %s", i, path)
+		}
+	default:
+		to := simNames[s.rnd.IntN(len(simNames))]
+		if strings.HasPrefix(to+"/", path+"/") || strings.HasPrefix(path+"/", to+"/") {
+			return
+		}
+		old := contentsBelow(m.tree, to)
+		if err = m.tree.Rename(path, to); err == nil {
+			s.license(old)
+			s.note("%d: mv %s %s", i, path, to)
+		}
+	}
+	m.tree.Sync(context.Background()) // the user's own edits are durable
+}
+
+func (s *sim) license(contents []string) {
+	for _, c := range contents {
+		s.licensed[c] = true
+	}
+}
+
+func contentsBelow(t *memory.Tree, path string) []string {
+	var all []string
+	for _, word := range strings.Fields(t.String()) {
+		name, data, ok := strings.Cut(word, "=")
+		if data, _, _ = strings.Cut(data, "@"); ok && (name == path || strings.HasPrefix(name, path+"/")) {
+			all = append(all, data)
+		}
+	}
+	return all
+}
+
+// syncAtRandom syncs one machine while things go wrong.
+func (s *sim) syncAtRandom(i int) {
+	m := s.machines[i]
+	var ops int
+	limit := s.rnd.IntN(60)
+	kind := s.rnd.IntN(5)
+	crashed := false
+	step := func() error {
+		ops++
+		if crashed || kind == 1 && ops > limit {
+			crashed = true
+			return errCrash
+		}
+		if kind == 2 && s.rnd.IntN(12) == 0 {
+			return errors.New("a fault")
+		}
+		return nil
+	}
+	raced := false
+	m.tree.Before = func(memory.Op, string) error { return step() }
+	s.store.Fault = func(op string) error {
+		if op == "commit" && kind == 3 && !raced && len(s.machines) > 1 {
+			raced = true
+			other := (i + 1) % len(s.machines)
+			before := s.store.Fault
+			s.store.Fault = nil
+			s.note("   machine %d is faster:", other)
+			s.editAtRandom(other)
+			if _, err := s.machines[other].try(confirmed); err != nil {
+				s.t.Errorf("racing sync: %v", err)
+			}
+			s.store.Fault = before
+		}
+		return step()
+	}
+	_, err := m.try(func(c *Config) { c.Workers, c.ConfirmLoss, c.BarrierChanges = 1, true, 1+s.rnd.IntN(5) })
+	m.tree.Before, s.store.Fault = nil, nil
+	s.note("%d: sync kind %d crashed=%v: %v  now %s", i, kind, crashed, err, m)
+	if err != nil && kind != 1 && kind != 2 {
+		s.t.Errorf("sync of machine %d: %v", i, err)
+	}
+	if kind == 4 || crashed && s.rnd.IntN(2) == 0 {
+		m.tree.Crash(func(string) bool { return s.rnd.IntN(2) == 0 })
+		s.note("%d: power cut, now %s", i, m)
+	}
+}
+
+func confirmed(c *Config) { c.ConfirmLoss, c.Workers = true, 1 }
+
+func (s *sim) calmSync(i int) error {
+	_, err := s.machines[i].try(confirmed)
+	s.note("%d: sync: %v  now %s", i, err, s.machines[i])
+	return err
+}
+
+// nothingLost checks that each content written is on a machine or in the store, unless a user saw it go.
+func (s *sim) nothingLost() {
+	there := map[string]bool{}
+	for _, m := range s.machines {
+		for _, c := range contentsBelow2(m.tree.String()) {
+			there[c] = true
+		}
+	}
+	s.storeContents(there)
+	for c := range s.written {
+		if !there[c] && !s.licensed[c] {
+			s.t.Errorf("content %s is lost", c)
+		}
+	}
+}
+
+func contentsBelow2(text string) []string {
+	var all []string
+	for _, word := range strings.Fields(text) {
+		if _, data, ok := strings.Cut(word, "="); ok {
+			data, _, _ = strings.Cut(data, "@")
+			all = append(all, data)
+		}
+	}
+	return all
+}
+
+func (s *sim) storeContents(there map[string]bool) {
+	head, err := s.store.Head(context.Background())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var walk func(t object.Tree)
+	walk = func(t object.Tree) {
+		if t.IsZero() {
+			return
+		}
+		list, err := s.store.ReadTree(context.Background(), t)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for _, e := range list {
+			there[string(e.Content.Data)] = true
+			walk(e.Tree)
+		}
+	}
+	walk(head.Tree)
+}

@@ -245,3 +245,18 @@ func (d *DB) subtree(ctx context.Context, tx *sql.Tx, dir string, fn func(path s
 	}
 	return fn(dir, rec)
 }
+
+// Count returns how many entries are agreed on, in all directories.
+func (d *DB) Count(ctx context.Context) (int, error) {
+	tx, err := d.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return 0, d.explain(err)
+	}
+	defer tx.Rollback()
+	total := 0
+	err = d.subtree(ctx, tx, "", func(_ string, rec Dir) error {
+		total += len(rec.Entries)
+		return nil
+	})
+	return total, err
+}

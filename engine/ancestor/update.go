@@ -219,6 +219,9 @@ func (d *DB) setIssues(ctx context.Context, tx *sql.Tx, dir string, list []Issue
 			return err
 		}
 		keepTimes(list, old)
+		if slices.Equal(list, old) {
+			return nil
+		}
 	}
 	if len(list) == 0 {
 		_, err := tx.ExecContext(ctx, "DELETE FROM issue WHERE pkey = ?", key)

@@ -224,7 +224,10 @@ func (r *Root) descends(ctx context.Context, h Head) error {
 // ErrOvertaken: another client, or a collection, changed the head since; nothing shows. Read the head again, look whether
 // the tree still fits, and commit again. After any other error it is not known whether the commit happened: the next
 // Head tells.
-func (r *Root) Commit(ctx context.Context, w *Session, old Head, tree object.Tree) (Head, error) {
+//
+// Right before the step that makes it show, when all else is durable, prepare is called with the key of the commit, so
+// that a caller can tell after a crash, by Contains, whether that step was made; nil is allowed.
+func (r *Root) Commit(ctx context.Context, w *Session, old Head, tree object.Tree, prepare func(Head) error) (Head, error) {
 	if old.root != r.info.ID || old.object == "" || tree.IsZero() {
 		return Head{}, fmt.Errorf("commit to root %q: the old head is not of this root, or there is no tree", r.info.Name)
 	}
@@ -243,6 +246,11 @@ func (r *Root) Commit(ctx context.Context, w *Session, old Head, tree object.Tre
 	}
 	if err := w.Flush(ctx); err != nil {
 		return Head{}, err
+	}
+	if prepare != nil {
+		if err := prepare(h); err != nil {
+			return Head{}, err
+		}
 	}
 	// DURABLE: packs and index are; from here on the new state is what others see.
 	if h.object, err = swapVersion(ctx, r.s.b, headObject(r.info.ID), old.object, raw); err != nil {
@@ -273,6 +281,15 @@ func (r *Root) putCommit(ctx context.Context, w *Session, old Head, h *Head, pri
 	}
 	r.s.commits.put(h.Commit, c)
 	return told, nil
+}
+
+// Contains reports whether the history up to h has the commit of that number and key.
+func (r *Root) Contains(ctx context.Context, h Head, seq uint64, commit object.Key) (bool, error) {
+	if seq == 0 || seq > h.Seq {
+		return false, nil
+	}
+	key, err := r.s.ancestor(ctx, r.info.ID, h.Seq, h.Commit, seq)
+	return key == commit, err
 }
 
 // Parent returns the state before h; ok is false if h is the first.

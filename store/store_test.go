@@ -98,7 +98,7 @@ func commitTree(t testing.TB, r *Root, w *Session, entries ...object.Entry) Head
 	must(t, err)
 	old, err := r.Head(t.Context())
 	must(t, err)
-	h, err := r.Commit(t.Context(), w, old, tree)
+	h, err := r.Commit(t.Context(), w, old, tree, nil)
 	must(t, err)
 	return h
 }
@@ -160,3 +160,5 @@ func TestSecondClientReads(t *testing.T) {
 		})
 	}
 }
+
+func newPlaceB() backend.Backend { return memory.New() }

@@ -13,15 +13,16 @@ import (
 
 // subject is what a group is evaluated for: one file, or the listings of a directory.
 type subject struct {
-	one            *Facts
+	single         bool
+	one            Facts
 	path           string // of one
 	client, server []Facts
 	dir            string // of the listings
 }
 
 func (s *subject) meets(r *rule) bool {
-	if s.one != nil {
-		return r.holds(s.one, s.path)
+	if s.single {
+		return r.holds(&s.one, s.path)
 	}
 	for _, side := range [2][]Facts{s.client, s.server} {
 		for i := range side {

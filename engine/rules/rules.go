@@ -115,7 +115,7 @@ func (st State) Entry(f Facts) (mode plan.Mode, trust bool, inside State) {
 	if st.set.paths {
 		path = st.path + "/" + f.Name
 	}
-	st.evaluate(files, &subject{one: &f, path: path})
+	st.evaluate(files, &subject{single: true, one: f, path: path})
 	st.path = path
 	return st.mode, st.trust, st
 }

@@ -1,0 +1,139 @@
+package localdir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"ensync/engine/replica"
+	"ensync/store/object"
+
+	"golang.org/x/sys/unix"
+)
+
+// setMetadata sets mode and time of a file whose bytes stay. As long as it works, a lease keeps writers out, so that the
+// time that is set does not hide an edit; where there are no leases, the bytes are read again.
+func (h *handle) setMetadata(ctx context.Context, c replica.Change, old row) (*object.Entry, error) {
+	if err := h.makeReadable(c, &old); err != nil {
+		return nil, err
+	}
+	fd, err := openRead(h.fd(), c.Old.Name)
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(fd), h.path(c.Old.Name))
+	defer file.Close()
+	looked, _ := coarseNow()
+	held, supported := lease(fd)
+	if supported && !held {
+		return nil, errWritten
+	}
+	if st, err := statFile(fd); err != nil || !st.same(old.st) {
+		return nil, errors.Join(replica.ErrChanged, err)
+	}
+	st, err := adjust(fd, c.New, old.st)
+	if err == nil && !supported && st.mtime != old.st.mtime && c.Old.Content.Known {
+		err = h.verify(ctx, file, c.Old.Content)
+	}
+	if err == nil {
+		err = h.stillAt(c.Old.Name, st)
+	}
+	if err != nil {
+		h.forget(c.Old.Name)
+		return nil, err
+	}
+	old.st = st
+	old.racy = old.racy || h.clockOf().racyTime(st, looked)
+	h.learn(c.Old.Name, old)
+	e := *c.Old
+	e.Mode, e.ModTime = st.mode&0o7777, st.mtime
+	return &e, nil
+}
+
+// adjust sets mode and time of an open file; ErrChanged if it was edited meanwhile.
+func adjust(fd int, e *object.Entry, was stat) (stat, error) {
+	if e.Mode != was.mode&0o7777 {
+		if err := unix.Fchmod(fd, e.Mode); err != nil {
+			return was, err
+		}
+	}
+	st, err := statFile(fd)
+	if err != nil {
+		return was, err
+	}
+	if st.size != was.size || st.mtime != was.mtime {
+		return st, replica.ErrChanged
+	}
+	if e.ModTime == was.mtime {
+		return st, nil
+	}
+	if err := setTime(fd, e.ModTime); err != nil {
+		return st, err
+	}
+	if st, err = statFile(fd); err == nil && st.size != was.size {
+		err = replica.ErrChanged
+	}
+	return st, err
+}
+
+// makeReadable sets the mode first, through a handle that needs no right to read, of a file that we can't open as it is.
+func (h *handle) makeReadable(c replica.Change, old *row) error {
+	if err := unix.Faccessat(h.fd(), c.Old.Name, unix.R_OK, 0); err == nil || !errors.Is(err, unix.EACCES) {
+		return nil
+	}
+	fd, err := unix.Openat(h.fd(), c.Old.Name, pathOnly|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if st, err := statFile(fd); err != nil || !st.same(old.st) {
+		return errors.Join(replica.ErrChanged, err)
+	}
+	if err := chmodPath(fd, c.New.Mode); err != nil {
+		return err
+	}
+	st, err := statFile(fd)
+	if err == nil && (st.size != old.st.size || st.mtime != old.st.mtime) {
+		err = replica.ErrChanged
+	}
+	if err != nil {
+		h.forget(c.Old.Name)
+		return err
+	}
+	old.st = st
+	h.learn(c.Old.Name, *old)
+	return nil
+}
+
+// stillAt makes sure that what was changed is what has the name.
+func (h *handle) stillAt(name string, want stat) error {
+	st, err := statAt(h.fd(), name)
+	if err != nil || !st.same(want) {
+		return fmt.Errorf("another one has its name: %w", errors.Join(replica.ErrChanged, err))
+	}
+	return nil
+}
+
+// chmodDirectory sets the mode of a directory.
+func (h *handle) chmodDirectory(c replica.Change, old row) (*object.Entry, error) {
+	fd, err := unix.Openat(h.fd(), c.Old.Name, pathOnly|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	if st, err := statFile(fd); err != nil || !st.same(old.st) {
+		return nil, errors.Join(replica.ErrChanged, err)
+	}
+	if err := chmodPath(fd, c.New.Mode); err != nil {
+		return nil, err
+	}
+	st, err := statFile(fd)
+	if err != nil {
+		return nil, err
+	}
+	h.learn(c.Old.Name, row{st: st})
+	e := *c.Old
+	e.Mode = st.mode & 0o7777
+	return &e, nil
+}

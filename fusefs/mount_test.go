@@ -74,3 +74,8 @@ func TestPosix(t *testing.T) {
 		}
 	})
 }
+
+// trees runs a test on each file system that can be mounted.
+func trees(t *testing.T, test func(t *testing.T, tree fusefs.Tree)) {
+	t.Run("memory", func(t *testing.T) { test(t, fusetest.New()) })
+}

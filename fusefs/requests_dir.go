@@ -19,10 +19,10 @@ import (
 // the same to every reader, before and after other names come and go. So nothing is skipped or repeated when names are
 // removed while reading, and a listing that the kernel kept can be continued here.
 //
-// The kernel keeps listings (FOPEN_CACHE_DIR), with one fault: a reader in the middle of a kept listing who finds that
-// another one replaced it looks for the entry where he stopped, and takes its absence for the end. So only one open
-// handle of a directory at a time may use the kernel's listing. That needs OPENDIR: a directory that is opened without a
-// message always uses it.
+// The kernel keeps listings (FOPEN_CACHE_DIR), with one fault: a reader in the middle of a kept listing whose place was
+// removed, while another reader had the listing made anew, may take its end for the end of the directory (Linux 6.18). So
+// only one open handle of a directory at a time may use the kernel's listing. That needs OPENDIR: a directory that is
+// opened without a message always uses it, and TestReadDirWhileChanging then misses names.
 
 // Offsets below firstCookie stand for "." and "..". The low bits tell names of equal hash apart.
 const (

@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -119,6 +120,7 @@ func (o *owner) reopen(dir *simDir, promised, checkpoint LSN) error {
 	}
 	l.Ready()
 	o.dir, o.log, o.slots = dir, l, o.states[last]
+	o.mark(evPromise, last) // what was replayed is promised from now on
 	for lsn := range o.states {
 		if lsn > last {
 			delete(o.states, lsn)
@@ -134,12 +136,11 @@ func abandon(l *Log) {
 	<-l.flusherDone
 }
 
+var cutSeeds = flag.Int("seeds", 30, "how many random histories TestPowerCuts makes")
+
 func TestPowerCuts(t *testing.T) {
-	generations, seeds := 12, 40
-	if testing.Short() {
-		seeds = 8
-	}
-	for seed := range seeds {
+	const generations = 12
+	for seed := range *cutSeeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			rng := rand.New(rand.NewPCG(uint64(seed), 1))

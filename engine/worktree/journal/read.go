@@ -1,8 +1,10 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"sync"
 )
 
@@ -97,7 +99,9 @@ func (l *Log) withFile(seg *segment, do func(file) error) error {
 	f := seg.file
 	l.mu.Unlock()
 	if f != nil {
-		return do(f)
+		if err := do(f); !errors.Is(err, fs.ErrClosed) { // it may have moved to the cache, and out of it, meanwhile
+			return err
+		}
 	}
 	return l.files.with(seg.number, func() (file, error) { return l.dir.Open(segmentName(seg.number)) }, do)
 }

@@ -68,7 +68,11 @@ func (l *Log) recover(after LSN, replay func(LSN, []byte) error) error {
 		return err
 	}
 	for i, s := range segs {
-		if err := l.recoverStructure(segs, i, after); err != nil {
+		err := l.recoverStructure(segs, i, after)
+		if errors.As(err, new(*DamagedError)) {
+			return err
+		}
+		if err != nil {
 			return fmt.Errorf("journal: recover segment %016x: %w", s.number, err)
 		}
 	}

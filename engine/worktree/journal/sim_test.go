@@ -259,7 +259,9 @@ func lose(rng *rand.Rand, data []byte, e event, how loss) []byte {
 		switch {
 		case rng.IntN(8) != 0:
 			data = apply(data, part)
-		case how == garble:
+		case how == garble: // the whole sector, also what lay in it before
+			part.off -= part.off % sector
+			part.data = make([]byte, min(sector, int64(len(data))-part.off))
 			for i := range part.data {
 				part.data[i] = byte(rng.Uint32())
 			}

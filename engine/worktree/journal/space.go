@@ -66,6 +66,10 @@ func (l *Log) Checkpoint(lsn LSN) error {
 	l.commits.Lock()
 	defer l.commits.Unlock()
 	l.mu.Lock()
+	if l.closing {
+		defer l.mu.Unlock()
+		return ErrClosed
+	}
 	if lsn > l.durable {
 		defer l.mu.Unlock()
 		return fmt.Errorf("journal: checkpoint at %d: the log is durable up to %d; call Sync before the catalogue is written", lsn, l.durable)

@@ -1,0 +1,116 @@
+package worktree
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+)
+
+// get returns an inode, from the catalogue if it is not in memory; ESTALE if there is none. t.mu is held.
+func (t *Tree) get(ino Ino) (*inode, error) {
+	if n := t.inodes[ino]; n != nil {
+		n.used = true
+		return n, nil
+	}
+	if t.gone[ino] || t.savingGone[ino] {
+		return nil, syscall.ESTALE
+	}
+	n, err := t.cat.inode(ino)
+	if errors.Is(err, errNoRow) {
+		return nil, syscall.ESTALE
+	}
+	if err != nil {
+		return nil, err
+	}
+	n.used = true
+	t.inodes[ino] = n
+	return n, nil
+}
+
+// getDir returns a directory with its names loaded.
+func (t *Tree) getDir(ino Ino) (*inode, error) {
+	n, err := t.get(ino)
+	if err != nil {
+		return nil, err
+	}
+	if !n.isDir() {
+		return nil, syscall.ENOTDIR
+	}
+	if n.dir == nil {
+		if n.dir, err = t.cat.names(ino); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+// getFile returns a regular file.
+func (t *Tree) getFile(ino Ino) (*inode, error) {
+	n, err := t.get(ino)
+	if err != nil {
+		return nil, err
+	}
+	switch n.kind() {
+	case typeFile:
+		return n, nil
+	case typeDir:
+		return nil, syscall.EISDIR
+	}
+	return nil, syscall.EINVAL
+}
+
+// child returns what a name in a directory means; ENOENT if nothing.
+func (t *Tree) child(d *inode, name string) (*inode, error) {
+	e := d.dir.names[name]
+	if e.ino == 0 {
+		return nil, syscall.ENOENT
+	}
+	n, err := t.get(e.ino)
+	if err != nil {
+		return nil, fmt.Errorf("%q in directory %d: %w", name, d.ino, err)
+	}
+	return n, nil
+}
+
+// weight is what an inode counts for in memory: one, and one for every few names of a loaded directory.
+func (n *inode) weight() int {
+	w := 1 + n.ext.count/4
+	if n.dir != nil {
+		w += len(n.dir.names) / 4
+	}
+	return w
+}
+
+// trim lets go of inodes when there are more than there should be. Called at the end of a request, when nobody holds
+// on to one. t.mu is held.
+func (t *Tree) trim() {
+	if len(t.inodes) > t.opt.Inodes {
+		t.evict()
+	}
+}
+
+// evict drops inodes that the catalogue has as they are and that were not used since the clock last passed, until
+// the number is well below the limit or everything was looked at twice.
+func (t *Tree) evict() {
+	total := 0
+	for _, n := range t.inodes {
+		total += n.weight()
+	}
+	goal := t.opt.Inodes - t.opt.Inodes/8
+	for round := 0; round < 2 && total > goal; round++ {
+		for ino, n := range t.inodes {
+			if total <= goal {
+				break
+			}
+			if n.unsaved || n.saving || n.pend.waits || ino == RootIno {
+				continue
+			}
+			if n.used {
+				n.used = false
+				continue
+			}
+			total -= n.weight()
+			delete(t.inodes, ino)
+		}
+	}
+}

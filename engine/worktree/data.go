@@ -1,0 +1,213 @@
+package worktree
+
+import (
+	"context"
+	"syscall"
+	"time"
+
+	"ensync/engine/worktree/journal"
+)
+
+// Write puts data at off. It returns when the data is in the tree; Fsync makes it durable, the timer hands it to the
+// log within Options.Delay. killPriv clears setuid and setgid.
+func (t *Tree) Write(ctx context.Context, ino Ino, data []byte, off uint64, killPriv bool) (int, error) {
+	if len(data) == 0 {
+		return 0, nil
+	}
+	if off > maxSize || uint64(len(data)) > maxSize-off {
+		return 0, syscall.EFBIG
+	}
+	if err := t.room(uint64(len(data))); err != nil {
+		return 0, err
+	}
+	frames, first, err := t.sealUnits(data, off)
+	if err != nil {
+		return 0, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n, err := t.getFile(ino)
+	if err == nil && t.broken != nil {
+		err = t.broken
+	}
+	if err != nil {
+		t.release(frames)
+		return 0, err
+	}
+	end := off + uint64(len(data))
+	if len(frames) == 0 {
+		err = t.buffer(n, off, data)
+	} else {
+		err = t.buffer(n, off, data[:first-off])
+		at := first
+		for _, pos := range frames {
+			t.place(n, at, pos)
+			at += unit
+		}
+		if err == nil {
+			err = t.buffer(n, at, data[at-off:])
+		}
+	}
+	n.size = max(n.size, end)
+	if killPriv {
+		t.killPriv(n)
+	}
+	t.touchContent(n, off, end)
+	if err == nil && len(n.pend.spans) >= maxSpans {
+		err = t.flush(n)
+	}
+	if err == nil {
+		err = t.relieve()
+	}
+	if err != nil {
+		return 0, err
+	}
+	return len(data), nil
+}
+
+// sealUnits appends the whole units in data to the log, without t.mu. first is the offset of the first in the file.
+func (t *Tree) sealUnits(data []byte, off uint64) (frames []journal.Pos, first uint64, err error) {
+	first = (off + unit - 1) / unit * unit
+	end := off + uint64(len(data))
+	for at := first; at+unit <= end; at += unit {
+		pos, err := t.log.AppendData(data[at-off : at-off+unit])
+		if err != nil {
+			t.release(frames)
+			return nil, 0, err
+		}
+		frames = append(frames, pos)
+	}
+	return frames, first, nil
+}
+
+// buffer puts bytes into dirty extents, which never cross a unit's border, and seals units that become full.
+func (t *Tree) buffer(n *inode, off uint64, p []byte) error {
+	for len(p) > 0 {
+		part := p[:min(uint64(len(p)), unit-off%unit)]
+		e := n.ext.at(off)
+		switch {
+		case e != nil && e.dirty && e.end() > off: // in place
+			part = part[:min(uint64(len(part)), e.end()-off)]
+			copy(e.data[off-e.off:], part)
+		case off%unit != 0 && t.extend(n, off, part):
+		default:
+			data := make([]byte, len(part), max(len(part), min(4096, 2*len(part))))
+			copy(data, part)
+			t.editPending(n, func(r *refs) {
+				n.ext.set(extent{off: off, len: uint64(len(part)), kind: held, dirty: true, data: data}, r)
+			})
+		}
+		off += uint64(len(part))
+		p = p[len(part):]
+		if off%unit == 0 {
+			if e := n.ext.at(off - 1); e != nil && e.dirty && e.len == unit {
+				if err := t.seal(n, e.off, e.data); err != nil {
+					return err // the bytes stay where they are, and wait
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// extend appends bytes to the dirty extent that ends at off, if there is one.
+func (t *Tree) extend(n *inode, off uint64, p []byte) bool {
+	if e := n.ext.at(off - 1); e == nil || !e.dirty || e.end() != off {
+		return false
+	}
+	t.editPending(n, func(r *refs) {
+		n.ext.clear(off, off+uint64(len(p)), r)
+		n.ext.grow(n.ext.at(off-1), p)
+	})
+	return true
+}
+
+// truncate sets the size.
+func (t *Tree) truncate(n *inode, size uint64) error {
+	if size > maxSize {
+		return syscall.EFBIG
+	}
+	if size < n.size {
+		t.blank(n, size, maxSize)
+		if size == 0 {
+			n.pend.rewrite = true
+		}
+		n.size = size
+		t.touchContent(n, size, maxSize)
+		return nil
+	}
+	if size > n.size {
+		n.size = size
+	}
+	t.touchContent(n, 0, 0)
+	return nil
+}
+
+// blank makes [off, end) read as zeros: a hole as far as there is base content, nothing after it.
+func (t *Tree) blank(n *inode, off, end uint64) {
+	t.editPending(n, func(r *refs) {
+		n.ext.clear(off, end, r)
+		if n.base.Known && off < uint64(n.base.Size) {
+			n.ext.insert(extent{off: off, len: min(end, uint64(n.base.Size)) - off, kind: hole}, r)
+		}
+	})
+}
+
+func (t *Tree) killPriv(n *inode) {
+	mode := n.mode &^ setuid
+	if mode&groupExec != 0 {
+		mode &^= setgid
+	}
+	if mode != n.mode {
+		n.mode = mode
+		t.touch(n, fMode)
+	}
+}
+
+// Fsync returns when the inode and everything that was recorded before are on stable storage.
+func (t *Tree) Fsync(ctx context.Context, ino Ino) error {
+	t.mu.Lock()
+	n, err := t.get(ino)
+	if err == nil {
+		err = t.flush(n)
+	}
+	t.trim()
+	lsn := t.log.Last()
+	t.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	// DURABLE: this inode, and by the order of the log every change of names before.
+	return t.log.Sync(ctx, lsn)
+}
+
+// room refuses what would eat into the reserve of the disk.
+func (t *Tree) room(bytes uint64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := &t.space
+	now := t.opt.Now()
+	if now.Sub(s.at) > time.Second || s.used > 8<<20 {
+		total, free, err := t.opt.Space()
+		if err != nil {
+			return err
+		}
+		s.at, s.total, s.free, s.used = now, total, free, 0
+	}
+	if s.free < t.opt.Reserve+s.used+bytes {
+		return syscall.ENOSPC
+	}
+	s.used += bytes
+	return nil
+}
+
+// StatFS tells what the disk of the state directory has, less the reserve.
+func (t *Tree) StatFS(ctx context.Context) (StatFS, error) {
+	total, free, err := t.opt.Space()
+	if err != nil {
+		return StatFS{}, err
+	}
+	free -= min(free, t.opt.Reserve)
+	const files = 1 << 40
+	return StatFS{Total: total, Free: free, Available: free, Files: files, FilesFree: files}, nil
+}

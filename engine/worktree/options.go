@@ -1,0 +1,70 @@
+package worktree
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"ensync/engine/plan"
+	"ensync/engine/worktree/journal"
+	"ensync/store/object"
+)
+
+// Blocks is content in the store. What it returns has been verified; it caches as it likes. Methods may be called
+// concurrently, and end soon after their context.
+type Blocks interface {
+	// Open returns the bytes of c. ReadAt stays usable until Close, whatever becomes of ctx.
+	Open(ctx context.Context, c object.Content) (Content, error)
+	// Hash computes the content that the store would know these bytes as.
+	Hash(ctx context.Context, r io.Reader) (object.Content, error)
+}
+
+// Content is open content of the store.
+type Content interface {
+	io.ReaderAt
+	io.Closer
+}
+
+// Options tunes a tree. The zero value is right for use, apart from the owner.
+type Options struct {
+	UID, GID uint32 // own the root and what the reconciler creates
+
+	Journal    journal.Options
+	Inodes     int           // inodes kept in memory beyond those that must be; default 50 000
+	Buffer     int64         // bytes of written data that may wait in memory; default 64 MiB
+	Delay      time.Duration // how long they wait at most before they are handed to the log; default 1 s
+	Checkpoint time.Duration // at most between two checkpoints; default 5 s
+	Reserve    uint64        // bytes of the disk left free; default 256 MiB
+	Space      func() (total, free uint64, err error)
+	FreshName  func(name string, taken func(string) bool) string // names conflict copies; default plan.FreshName
+	Now        func() time.Time
+	OnError    func(error) // called in its own goroutine when the tree has failed; requests fail with the same error
+	NoTimer    bool        // nothing happens by itself: for tests, which call Tick
+}
+
+func (o *Options) setDefaults(stateDir string) {
+	if o.Inodes == 0 {
+		o.Inodes = 50_000
+	}
+	if o.Buffer == 0 {
+		o.Buffer = 64 << 20
+	}
+	if o.Delay == 0 {
+		o.Delay = time.Second
+	}
+	if o.Checkpoint == 0 {
+		o.Checkpoint = 5 * time.Second
+	}
+	if o.Reserve == 0 {
+		o.Reserve = 256 << 20
+	}
+	if o.Space == nil {
+		o.Space = func() (uint64, uint64, error) { return diskSpace(stateDir) }
+	}
+	if o.FreshName == nil {
+		o.FreshName = plan.FreshName
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+}

@@ -1,0 +1,411 @@
+package worktree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"syscall"
+
+	"ensync/engine/replica"
+	"ensync/store/object"
+)
+
+var _ replica.Client = (*Tree)(nil)
+
+// opening is what the reconciler has seen of a file whose content nobody knows yet.
+type opening struct {
+	listed uint64 // generation that List showed
+	read   uint64 // generation that Open read, if reads > 0
+	mixed  bool   // Open has read different generations
+	reads  int
+}
+
+// resolve returns the directory at a path of the replica. moved says that one above it, or it, came to another path.
+func (t *Tree) resolve(path string) (d *inode, moved bool, err error) {
+	d, err = t.getDir(RootIno)
+	for path != "" && err == nil {
+		moved = moved || d.stale
+		var name string
+		name, path, _ = strings.Cut(path, "/")
+		var n *inode
+		if n, err = t.child(d, name); err == nil {
+			d, err = t.getDir(n.ino)
+		}
+	}
+	if err == syscall.ENOENT || err == syscall.ENOTDIR {
+		err = replica.ErrNotExist
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	return d, moved || d.stale, nil
+}
+
+func join(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
+}
+
+func wrap(verb, path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %q: %w", verb, path, err)
+}
+
+// List returns the entries of a directory, sorted by name. Content is known if it came from the store or was hashed
+// and has not changed since; in all other cases the file is remembered as it is now.
+func (t *Tree) List(ctx context.Context, dir string) ([]object.Entry, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	defer t.trim()
+	if err := ctx.Err(); err != nil {
+		return nil, wrap("list", dir, err)
+	}
+	t.rescueEdited()
+	d, _, err := t.resolve(dir)
+	if err != nil {
+		return nil, wrap("list", dir, err)
+	}
+	entries := make([]object.Entry, 0, d.dir.live)
+	fresh := false
+	for name, e := range d.dir.names {
+		if e.ino == 0 {
+			continue
+		}
+		n, err := t.get(e.ino)
+		if err != nil {
+			return nil, wrap("list", join(dir, name), err)
+		}
+		fresh = fresh || e.fresh
+		entries = append(entries, t.show(n, name))
+	}
+	if fresh {
+		if err := t.commitFreeing(op{code: opListed, ino: d.ino}); err != nil {
+			return nil, wrap("list", dir, err)
+		}
+	}
+	slices.SortFunc(entries, func(a, b object.Entry) int { return strings.Compare(a.Name, b.Name) })
+	return entries, nil
+}
+
+// show returns an entry for the reconciler, and remembers what it was shown.
+func (t *Tree) show(n *inode, name string) object.Entry {
+	if replica.Reserved(name) {
+		return object.Entry{Name: name, Kind: object.Special}
+	}
+	e := n.entry(name)
+	if e.Kind == object.File && !e.Content.Known {
+		o := t.opened[n.ino]
+		o.listed = n.gen
+		t.opened[n.ino] = o
+	}
+	return e
+}
+
+// Dirty reports whether anything in dir or below changed since it was settled. It takes a look at each directory of
+// the path, and no more.
+func (t *Tree) Dirty(ctx context.Context, dir string) (bool, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return true, wrap("look at", dir, err)
+	}
+	t.rescueEdited()
+	d, moved, err := t.resolve(dir)
+	if err != nil {
+		return true, wrap("look at", dir, err)
+	}
+	return moved || d.isDirty(), nil
+}
+
+// asListed returns the inode of an entry that must be as the reconciler knows it.
+func (t *Tree) asListed(dir *inode, e *object.Entry) (*inode, error) {
+	n, err := t.child(dir, e.Name)
+	if err == syscall.ENOENT {
+		return nil, replica.ErrNotExist
+	}
+	if err != nil {
+		return nil, err
+	}
+	now := n.entry(e.Name)
+	if now.Kind != e.Kind || now.Target != e.Target {
+		return nil, replica.ErrChanged
+	}
+	if now.Kind != object.Symlink && now.Mode != e.Mode {
+		return nil, replica.ErrChanged
+	}
+	if now.Kind != object.File {
+		return n, nil
+	}
+	if now.ModTime != e.ModTime || now.Content.Size != e.Content.Size {
+		return nil, replica.ErrChanged
+	}
+	switch {
+	case e.Content.Known:
+		if !e.Content.Same(now.Content) {
+			return nil, replica.ErrChanged
+		}
+	case now.Content.Known: // it became known since; what it was then, was the same generation
+	default:
+		if o, ok := t.opened[n.ino]; !ok || o.listed != n.gen {
+			return nil, replica.ErrChanged
+		}
+	}
+	return n, nil
+}
+
+// snapshot reads a file as of one instant.
+type snapshot struct {
+	ctx  context.Context
+	t    *Tree
+	view *view
+	off  uint64
+	size uint64
+}
+
+// Read reads on; at most 1 MiB at a time, between which the context is looked at.
+func (s *snapshot) Read(p []byte) (int, error) {
+	if s.off == s.size {
+		return 0, io.EOF
+	}
+	if err := s.ctx.Err(); err != nil {
+		return 0, err
+	}
+	p = p[:min(uint64(len(p)), s.size-s.off, 1<<20)]
+	if err := s.t.fill(s.ctx, s.view, p, s.off); err != nil {
+		return 0, err
+	}
+	s.off += uint64(len(p))
+	for len(s.view.pieces) > 0 && s.view.pieces[0].end() <= s.off {
+		s.view.pieces = s.view.pieces[1:]
+	}
+	return len(p), nil
+}
+
+// Close lets go of what the snapshot holds in the log.
+func (s *snapshot) Close() error {
+	s.t.releaseView(s.view)
+	s.size = s.off
+	return nil
+}
+
+func (t *Tree) snapshot(ctx context.Context, n *inode) (*snapshot, error) {
+	if err := t.flush(n); err != nil { // so that no copy of what is dirty has to be made
+		return nil, err
+	}
+	return &snapshot{ctx: ctx, t: t, view: t.view(n, 0, n.size), size: n.size}, nil
+}
+
+// Open reads e's content as of now, even while it is being written. It fails with ErrChanged if the file is not as
+// listed; once open, it reads exactly that content.
+func (t *Tree) Open(ctx context.Context, dir string, e object.Entry) (io.ReadCloser, error) {
+	s, _, err := t.openListed(ctx, dir, e)
+	if err != nil {
+		return nil, wrap("open", join(dir, e.Name), err)
+	}
+	return s, nil
+}
+
+func (t *Tree) openListed(ctx context.Context, dir string, e object.Entry) (*snapshot, *inode, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	d, _, err := t.resolve(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	n, err := t.asListed(d, &e)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !n.isFile() {
+		return nil, nil, fmt.Errorf("it is a %v, not a file", e.Kind)
+	}
+	s, err := t.snapshot(ctx, n)
+	if err != nil {
+		return nil, nil, err
+	}
+	o := t.opened[n.ino]
+	o.mixed = o.mixed || o.reads > 0 && o.read != n.gen
+	o.read, o.reads = n.gen, o.reads+1
+	t.opened[n.ino] = o
+	return s, n, nil
+}
+
+// Hash makes e's content known, and remembers it for as long as it stays.
+func (t *Tree) Hash(ctx context.Context, dir string, e object.Entry) (object.Entry, error) {
+	path := join(dir, e.Name)
+	t.mu.Lock()
+	d, _, err := t.resolve(dir)
+	var n *inode
+	if err == nil {
+		n, err = t.asListed(d, &e)
+	}
+	if err == nil && !n.isFile() {
+		err = fmt.Errorf("it is a %v, not a file", e.Kind)
+	}
+	if err != nil || n.content().Known {
+		defer t.mu.Unlock()
+		if err == nil {
+			e = n.entry(e.Name)
+		}
+		return e, wrap("hash", path, err)
+	}
+	s, err := t.snapshot(ctx, n)
+	ino, gen := n.ino, n.gen
+	t.mu.Unlock()
+	if err != nil {
+		return e, wrap("hash", path, err)
+	}
+	defer s.Close()
+	c, err := t.blocks.Hash(ctx, s)
+	if err != nil {
+		return e, wrap("hash", path, err)
+	}
+	if c.Size != int64(s.size) {
+		return e, wrap("hash", path, fmt.Errorf("%d bytes read of %d", c.Size, s.size))
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n, err = t.get(ino)
+	if err == syscall.ESTALE || err == nil && n.gen != gen {
+		err = replica.ErrChanged
+	}
+	if err == nil {
+		c.Known, c.Data = true, nil
+		err = t.commit(op{code: opInode, ino: ino, mask: fHash, state: &state{hash: c, hashGen: gen}})
+	}
+	if err != nil {
+		return e, wrap("hash", path, err)
+	}
+	e.Content = c
+	return e, nil
+}
+
+// Sync makes everything durable that the tree holds now.
+func (t *Tree) Sync(ctx context.Context) error {
+	t.mu.Lock()
+	err := t.broken
+	if err == nil {
+		err = t.flushAll(true)
+	}
+	t.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("working tree: sync: %w", err)
+	}
+	// DURABLE: what the reconciler is about to call agreed.
+	return t.log.Sync(ctx, 0)
+}
+
+// Settle notes that client and server agree on these entries. Where a file still is what was agreed on, the store's
+// copy becomes its content, and the log lets go of it. Where it is not, it stays dirty.
+func (t *Tree) Settle(ctx context.Context, dir string, entries []object.Entry) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	defer t.trim()
+	d, _, err := t.resolve(dir)
+	if errors.Is(err, replica.ErrNotExist) {
+		return nil // moved or removed meanwhile; that is marked elsewhere
+	}
+	if err != nil {
+		return wrap("settle", dir, err)
+	}
+	var ops []op
+	for _, e := range entries {
+		more, err := t.settleOps(d, e)
+		if err != nil {
+			return wrap("settle", join(dir, e.Name), err)
+		}
+		if ops = append(ops, more...); len(ops) > maxGroup {
+			if err := t.commitFreeing(ops...); err != nil {
+				return wrap("settle", dir, err)
+			}
+			ops = nil
+		}
+	}
+	if len(ops) == 0 {
+		return nil
+	}
+	return wrap("settle", dir, t.commitFreeing(ops...))
+}
+
+func (t *Tree) settleOps(d *inode, e object.Entry) (ops []op, err error) {
+	now, ok := d.dir.names[e.Name]
+	settled := op{code: opSettled, ino: d.ino, name: e.Name}
+	if e.Kind == object.Absent {
+		if ok && now.ino == 0 {
+			ops = append(ops, settled)
+		}
+		return ops, nil
+	}
+	if now.ino == 0 {
+		return nil, nil
+	}
+	n, err := t.get(now.ino)
+	if err != nil {
+		return nil, err
+	}
+	seen := n.entry(e.Name)
+	if e.Kind == object.File && seen.Kind == object.File {
+		if !e.Content.Known || !t.agrees(n, e.Content) {
+			return nil, nil
+		}
+		seen.Content = e.Content
+		if !n.base.Same(e.Content) || n.ext.count > 0 || int64(n.size) != n.base.Size {
+			ops, err = t.adoptBase(n, e.Content)
+			if err != nil {
+				return nil, err
+			}
+		}
+		if n.isFile() {
+			delete(t.opened, n.ino)
+		}
+	}
+	if seen.Equal(e) && (now.dirty || d.stale) {
+		ops = append(ops, settled)
+	}
+	return ops, nil
+}
+
+// agrees reports whether a file's content at this moment is known to be c: it was hashed, or everything that the
+// reconciler read of it was of the present generation, and it says that what it read is c.
+func (t *Tree) agrees(n *inode, c object.Content) bool {
+	if known := n.content(); known.Known {
+		return known.Same(c)
+	}
+	o := t.opened[n.ino]
+	return o.reads > 0 && !o.mixed && o.read == n.gen && c.Size == int64(n.size)
+}
+
+// adoptBase makes the store's copy the content of a file.
+func (t *Tree) adoptBase(n *inode, c object.Content) ([]op, error) {
+	if err := t.flush(n); err != nil {
+		return nil, err
+	}
+	o := op{code: opInode, ino: n.ino, mask: fBase | fHash, state: &state{base: c}}
+	if c.Size > 0 && c.Size <= object.InlineMax && int64(len(c.Data)) != c.Size {
+		v := t.view(n, 0, n.size)
+		defer t.releaseView(v)
+		for _, e := range v.pieces {
+			if e.kind == nowhere && n.base.Known && int64(len(n.base.Data)) != n.base.Size {
+				o.mask, o.state = fHash, &state{hash: c, hashGen: n.gen}
+				return []op{o}, nil
+			}
+		}
+		o.state.base.Data = make([]byte, c.Size)
+		if err := t.fill(context.Background(), v, o.state.base.Data, 0); err != nil {
+			return nil, err
+		}
+	} else if c.Size > object.InlineMax {
+		o.state.base.Data = nil
+	}
+	return []op{o}, nil
+}

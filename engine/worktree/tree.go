@@ -1,0 +1,205 @@
+package worktree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ensync/engine/worktree/journal"
+)
+
+// Tree is an open working tree. All methods are safe for concurrent use. It is a fusefs.Tree and a replica.Client.
+//
+// # How a change becomes durable
+//
+// A change of names is one record, appended to the log before it holds in memory (commit). Changes of content and
+// attributes hold in memory at once and wait there (flush.go) until fsync, the timer or the budget makes them one record
+// for each inode. The log makes records durable in their order, within a second or at fsync. The catalogue follows
+// behind (checkpoint.go), and is read for what is not in memory.
+//
+// # Locks
+//
+//	saving    one checkpoint at a time, or one that moves data in the log
+//	mu        everything in memory
+//	queue.mu  notices that wait
+//
+// are taken in this order. mu is never held over the network, an fdatasync or a transaction. It is held over appends to
+// the log and over reads of the catalogue, both local. A reader plans under mu, takes a reference to each data frame it
+// needs, and reads without it (read.go).
+type Tree struct {
+	opt    Options
+	blocks Blocks
+	log    *journal.Log
+	cat    *catalogue
+	lock   *os.File
+	bases  baseCache
+	queue  noticeQueue
+
+	saving sync.Mutex
+
+	mu         sync.Mutex
+	broken     error
+	inodes     map[Ino]*inode
+	dirty      map[Ino]*inode // unsaved
+	gone       map[Ino]bool   // since the last checkpoint
+	savingGone map[Ino]bool   // in the checkpoint that is being written
+	orphans    map[Ino]bool   // inodes without a name
+	refs       map[Ino]uint64 // the kernel's
+	opened     map[Ino]opening
+	heirs      map[Ino]bool // edited since the reconciler took their name; see heir
+	next       Ino
+
+	pending          []waiter // have changes that no record holds, oldest first
+	ram              int64    // bytes of dirty extents
+	logged           int64    // bytes of records since the last checkpoint
+	savedAt          time.Time
+	postponed        int
+	checkpointWanted bool
+	dirtySince       time.Time
+
+	space struct { // what the disk had, looked up now and then
+		at          time.Time
+		total, free uint64
+		used        uint64 // since then
+	}
+
+	wake chan struct{} // the timer should look at once
+	stop context.CancelFunc
+	done sync.WaitGroup
+}
+
+// maxSize is the largest size of a file, in bytes.
+const maxSize = 1<<62 - 1
+
+var _ interface{ Close(context.Context) error } = (*Tree)(nil)
+
+// Open opens the tree whose state is in stateDir, or makes an empty one, and recovers what the log holds. key is this
+// replica's own. Only one process can have it open.
+func Open(ctx context.Context, stateDir string, key [32]byte, blocks Blocks, opt Options) (*Tree, error) {
+	opt.setDefaults(stateDir)
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("working tree %s: %w", stateDir, err)
+	}
+	lock, err := lockDir(stateDir)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tree{opt: opt, blocks: blocks, lock: lock, inodes: map[Ino]*inode{}, dirty: map[Ino]*inode{},
+		gone: map[Ino]bool{}, orphans: map[Ino]bool{}, refs: map[Ino]uint64{}, opened: map[Ino]opening{}, heirs: map[Ino]bool{},
+		next: RootIno + 1, wake: make(chan struct{}, 1), savedAt: opt.Now()}
+	t.bases.blocks = blocks
+	if err := t.recover(ctx, stateDir, key); err != nil {
+		t.closeFiles(ctx)
+		return nil, fmt.Errorf("working tree %s: %w", stateDir, err)
+	}
+	run, stop := context.WithCancel(context.Background())
+	t.stop = stop
+	t.queue.start(run, &t.done)
+	if !opt.NoTimer {
+		t.done.Add(1)
+		go t.keep(run)
+	}
+	return t, nil
+}
+
+// lockDir makes sure that no other process has the directory open, for as long as the file is.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("working tree %s: %w", dir, err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if err == unix.EWOULDBLOCK {
+			err = errors.New("another process has it open; unmount there first")
+		}
+		return nil, fmt.Errorf("working tree %s: %w", dir, err)
+	}
+	return f, nil
+}
+
+// Close hands everything to the log, makes it durable, writes the catalogue and ends. What ctx cuts short is made good
+// by the next Open.
+func (t *Tree) Close(ctx context.Context) error {
+	if t.stop != nil {
+		t.stop()
+		t.done.Wait()
+	}
+	err := t.Sync(ctx)
+	if err == nil {
+		err = t.checkpoint(ctx)
+	}
+	return errors.Join(err, t.closeFiles(ctx))
+}
+
+func (t *Tree) closeFiles(ctx context.Context) (err error) {
+	t.mu.Lock()
+	if t.broken == nil {
+		t.broken = errors.New("working tree: closed")
+	}
+	t.mu.Unlock()
+	t.bases.close()
+	if t.log != nil {
+		err = t.log.Close(ctx)
+	}
+	if t.cat != nil {
+		err = errors.Join(err, t.cat.close())
+	}
+	return errors.Join(err, t.lock.Close())
+}
+
+// keep is the timer.
+func (t *Tree) keep(ctx context.Context) {
+	defer t.done.Done()
+	tick := time.NewTicker(t.opt.Delay / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-t.wake:
+		}
+		if err := t.Tick(ctx); err != nil && ctx.Err() == nil && t.opt.OnError != nil {
+			t.opt.OnError(err)
+		}
+	}
+}
+
+// How much may gather before a checkpoint is due early.
+const (
+	checkpointBytes  = 16 << 20
+	checkpointInodes = 16384
+)
+
+// Tick does what is due: changes that waited long enough go to the log, and the catalogue follows.
+func (t *Tree) Tick(ctx context.Context) error {
+	t.mu.Lock()
+	now := t.opt.Now()
+	err := t.flushDue(now)
+	due := t.checkpointWanted || len(t.dirty) >= checkpointInodes || t.logged >= checkpointBytes ||
+		now.Sub(t.savedAt) >= t.opt.Checkpoint && len(t.dirty)+len(t.gone) > 0
+	t.mu.Unlock()
+	if due {
+		err = errors.Join(err, t.checkpoint(ctx))
+	}
+	return err
+}
+
+// wantCheckpoint lets the timer make one soon. t.mu is held.
+func (t *Tree) wantCheckpoint() {
+	t.checkpointWanted = true
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+func isNoSpace(err error) bool { return errors.Is(err, syscall.ENOSPC) }

@@ -26,8 +26,12 @@ const (
 	privateName = "internal.ensync"
 )
 
-// maxText is the longest config.toml in bytes that Load reads.
-const maxText = 256 << 10
+// The bounds of a config.toml that is read. The decoder's time grows with more than the square of nesting.
+const (
+	maxText  = 256 << 10 // bytes
+	maxLine  = 4 << 10   // bytes; bounds dotted keys
+	maxDepth = 200       // brackets that are open at once
+)
 
 // Config is a config.toml that was understood. Relative paths in it are already joined to Dir.
 type Config struct {
@@ -161,6 +165,9 @@ func Parse(dir string, text []byte) (*Config, error) {
 	if len(text) > maxText {
 		return nil, fmt.Errorf("config %s: longer than %d bytes; is it the right file?", file, maxText)
 	}
+	if err := checkShape(text); err != nil {
+		return nil, fmt.Errorf("config %s: %w", file, err)
+	}
 	var table map[string]any
 	if err := toml.Unmarshal(text, &table); err != nil {
 		return nil, fmt.Errorf("config %s: %w", file, syntaxError(text, err))
@@ -174,4 +181,24 @@ func Parse(dir string, text []byte) (*Config, error) {
 	}
 	c.Hash = sha3.Sum256(text)
 	return c, nil
+}
+
+// checkShape refuses texts that would keep the decoder busy. It counts brackets in strings and comments too, which
+// few texts have so many of without closing them.
+func checkShape(text []byte) error {
+	depth, line, start := 0, 1, 0
+	for i, b := range text {
+		switch b {
+		case '[', '{':
+			depth++
+		case ']', '}':
+			depth = max(depth-1, 0)
+		case '\n':
+			line, start = line+1, i+1
+		}
+		if depth > maxDepth || i-start >= maxLine {
+			return fmt.Errorf("line %d: nested too deeply or longer than %d bytes; break it up", line, maxLine)
+		}
+	}
+	return nil
 }

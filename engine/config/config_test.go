@@ -97,6 +97,14 @@ func TestMistakes(t *testing.T) {
 			t.Errorf("%s\n got %v, %v\nwant %s", x.new, c, err, x.want)
 		}
 	}
+	for _, deep := range []string{
+		"a=" + strings.Repeat("[", maxText-2), "a=" + strings.Repeat("{a=\n", 1000), "a=" + strings.Repeat("{a=", maxDepth-1),
+		"[a" + strings.Repeat(".a", maxLine/2-2) + "]",
+	} {
+		if _, err := Parse("/c", []byte(deep)); err == nil {
+			t.Error("nonsense, deeply nested, is no error")
+		}
+	}
 	two := strings.Replace(strings.Replace(minimal, `"tree"`, "1", 1), `"cud/cud"`, "1", 1)
 	if _, err := Parse("/c", []byte(two)); err == nil || strings.Count(err.Error(), "config /c/config.toml: ") != 2 {
 		t.Errorf("two mistakes: got %v", err)

@@ -2,6 +2,7 @@ package keys
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -49,6 +50,19 @@ func TestEveryBitCounts(t *testing.T) {
 	}
 	if err := openAll(append(bytes.Clone(good), 0), nil, long("c"), "c"); !errors.Is(err, ErrTampered) {
 		t.Fatalf("one byte more: %v", err)
+	}
+}
+
+// A damaged key store is noticed before the passphrase is stretched: with a context that has ended, stretching would be
+// the error.
+func TestTamperedIsNotStretched(t *testing.T) {
+	f, _ := newStore(t)
+	f.encoded = bytes.Clone(f.encoded)
+	f.encoded[100] ^= 1
+	done, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := f.UnlockContext(done, long("first"), ""); !errors.Is(err, ErrTampered) {
+		t.Error(err)
 	}
 }
 
@@ -126,8 +140,10 @@ func TestForgedRoot(t *testing.T) {
 	if err := f.sign(fake); err != nil {
 		t.Fatal(err)
 	}
-	if err := openAll(f.Encode(), nil, long("a"), ""); !errors.Is(err, ErrTampered) {
-		t.Errorf("unlock: %v", err)
+	for _, key := range []string{"a", "b", "c"} { // c is not in root: only its anchor tells
+		if err := openAll(f.Encode(), nil, long(key), ""); !errors.Is(err, ErrTampered) {
+			t.Errorf("unlock %s: %v", key, err)
+		}
 	}
 	pin := w.f.Pin()
 	if err := openAll(f.Encode(), &pin, long("a"), ""); !errors.Is(err, ErrReplaced) {

@@ -143,7 +143,7 @@ func makeAll(path string) error {
 		return nil // a directory that may be entered but not read cannot be synced either
 	}
 	defer parent.Close()
-	return ignoreUnsupported(parent.Sync()) // DURABLE: the new directory's entry
+	return ignoreUnsupported(fsync(parent)) // DURABLE: the new directory's entry
 }
 
 // Open opens the store at path, which Create made. It removes temporary files that are older than a week. It writes

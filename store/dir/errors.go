@@ -50,13 +50,16 @@ func ignoreUnsupported(err error) error {
 	return err
 }
 
+// fsync is (*os.File).Sync; tests watch it.
+var fsync = (*os.File).Sync
+
 func syncDir(r *os.Root, name string) error {
 	f, err := r.Open(name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return ignoreUnsupported(f.Sync())
+	return ignoreUnsupported(fsync(f))
 }
 
 func readDir(r *os.Root, name string) ([]os.DirEntry, error) {

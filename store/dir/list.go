@@ -36,7 +36,7 @@ func (d *Dir) walk(ctx context.Context, dir, prefix string, fn func(backend.Info
 		items []item
 		infos map[string]backend.Info
 	}
-	found, err := call(ctx, d, "list", dir, func(l *lease, r *os.Root) (listing, error) {
+	found, err := call(ctx, d, "list", strings.TrimPrefix(dir, ".")+"/", func(l *lease, r *os.Root) (listing, error) {
 		items, err := d.items(r, dir, prefix)
 		if err != nil {
 			return listing{}, err

@@ -26,7 +26,7 @@ const claimGrace = 2 * time.Second
 // appears whole or not at all.
 func (d *Dir) create(l *lease, r *os.Root, name string, parts ...[]byte) error {
 	switch st, err := r.Lstat(name); {
-	case err == nil && st.IsDir() && path.Base(name) != "" && !isNumber(path.Base(name)):
+	case err == nil && st.IsDir() && !isNumber(name):
 		return fmt.Errorf("%w: other objects have names below this one", backend.ErrInvalid)
 	case err == nil:
 		return backend.ErrExist
@@ -87,7 +87,7 @@ func writeTemp(l *lease, r *os.Root, parts ...[]byte) (name string, err error) {
 		}
 	}
 	if err == nil {
-		err = f.Sync() // DURABLE: the content, before it gets its name
+		err = fsync(f) // DURABLE: the content, before it gets its name
 	}
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
@@ -136,22 +136,24 @@ func (d *Dir) makeParents(r *os.Root, name string) error {
 // settle makes the entries of dir durable, and dir's own entry, up to the store's directory. Whoever made dir may
 // have died before it was durable, so the first use in each process syncs the way up, whoever made it.
 func (d *Dir) settle(r *os.Root, dir string) error {
-	for {
-		if err := syncDir(r, dir); err != nil { // DURABLE: the names in dir
-			return err
-		}
-		if dir == "." {
-			return nil
-		}
-		if _, ok := d.known.LoadOrStore(dir, true); ok {
-			return nil
-		}
-		if err := syncDir(r, path.Dir(dir)); err != nil {
-			d.known.Delete(dir)
-			return err
-		}
-		dir = path.Dir(dir)
+	if err := syncDir(r, dir); err != nil { // DURABLE: the names in dir
+		return err
 	}
+	var way []string
+	for dir != "." {
+		if _, ok := d.known.Load(dir); ok {
+			break
+		}
+		way = append(way, dir)
+		dir = path.Dir(dir)
+		if err := syncDir(r, dir); err != nil { // DURABLE: the name of the directory below
+			return err
+		}
+	}
+	for _, dir := range way {
+		d.known.Store(dir, true)
+	}
+	return nil
 }
 
 // publisher returns how names are made here, which it finds out once by trying.
@@ -272,7 +274,7 @@ func awaitClaim(l *lease, r *os.Root, name string) error {
 		if time.Now().Before(end) {
 			continue
 		}
-		if !isNumber(path.Base(name)) {
+		if !isNumber(name) {
 			return fmt.Errorf("%w: someone began to create it and has not finished; if nobody is at it any more, remove %s@claim",
 				backend.ErrUnavailable, name)
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"ensync/store/backend"
 )
@@ -28,7 +29,7 @@ const (
 	// maxNumber is far from where the next number would have no name: a foreign file cannot end a series.
 	maxNumber = 1 << 62
 	// maxState bounds a mutable object, in bytes.
-	maxState = 64 << 20
+	maxState = 16 << 20
 )
 
 // Two ways in which a numbered file is no state. A torn one never was: a crash cut it, and the number before it
@@ -38,10 +39,11 @@ var (
 	errDamaged = errors.New("damaged")
 )
 
-// isNumber reports whether base is the name of a numbered file.
-func isNumber(base string) bool {
+// isNumber reports whether the path name in the store is that of a numbered file.
+func isNumber(name string) bool {
+	dir, base := split(name)
 	_, ok := parseNumber(base)
-	return ok
+	return ok && strings.HasSuffix(dir, suffix)
 }
 
 // parseNumber reads the name of a numbered file: exactly 20 digits, from 1 on.
@@ -63,42 +65,38 @@ func formatNumber(n uint64) string { return fmt.Sprintf("%0*d", numberSize, n) }
 // numberPath is where state n of a mutable object lies.
 func numberPath(name string, n uint64) string { return name + suffix + "/" + formatNumber(n) }
 
-func encodeHeader(data []byte) []byte {
-	return fmt.Appendf(nil, "%s%x %0*d\n", magic, sha256.Sum256(data), lengthSize, len(data))
+func encodeHeader(hash [sha256.Size]byte, length int) []byte {
+	return fmt.Appendf(nil, "%s%x %0*d\n", magic, hash, lengthSize, length)
 }
 
 // version names content as state n. The number alone would do here; the hash makes it hold even if somebody restores
 // the directory from a backup.
-func version(n uint64, data []byte) backend.Version {
-	hash := sha256.Sum256(data)
+func version(n uint64, hash [sha256.Size]byte) backend.Version {
 	return backend.Version(fmt.Sprintf("%d-%x", n, hash[:16]))
 }
 
-// decodeState reads a numbered file. deleted says that it is a tombstone. An error is errTorn or errDamaged.
-func decodeState(file []byte) (data []byte, deleted bool, err error) {
-	if string(file) == tombstone {
-		return nil, true, nil
-	}
+// decodeState reads a numbered file that is no tombstone. An error is errTorn or errDamaged.
+func decodeState(file []byte) (data []byte, hash [sha256.Size]byte, err error) {
 	if len(file) < headerSize || len(bytes.Trim(file[:headerSize], "\x00")) == 0 {
-		return nil, false, errTorn
+		return nil, hash, errTorn
 	}
 	header, data := file[:headerSize], file[headerSize:]
-	hash, err := hex.DecodeString(string(header[len(magic):][:2*sha256.Size]))
-	if err != nil {
-		return nil, false, errDamaged
+	if _, err := hex.Decode(hash[:], header[len(magic):][:2*sha256.Size]); err != nil {
+		return nil, hash, errDamaged
 	}
 	length, err := strconv.ParseUint(string(header[headerSize-1-lengthSize:headerSize-1]), 10, 63)
 	if err != nil || length > maxState {
-		return nil, false, errDamaged
+		return nil, hash, errDamaged
 	}
-	if want := fmt.Appendf(nil, "%s%x %0*d\n", magic, hash, lengthSize, length); !bytes.Equal(header, want) {
-		return nil, false, errDamaged
+	if !bytes.Equal(header, encodeHeader(hash, int(length))) {
+		return nil, hash, errDamaged
 	}
-	if uint64(len(data)) < length {
-		return nil, false, errTorn
+	same := sha256.Sum256(data) == hash
+	switch {
+	case uint64(len(data)) < length && !same:
+		return nil, hash, errTorn
+	case uint64(len(data)) != length || !same:
+		return nil, hash, errDamaged
 	}
-	if sum := sha256.Sum256(data); uint64(len(data)) > length || !bytes.Equal(sum[:], hash) {
-		return nil, false, errDamaged
-	}
-	return data, false, nil
+	return data, hash, nil
 }

@@ -196,7 +196,7 @@ func testReadersDuringSwaps(s *suite) {
 			}
 		})
 	}
-	for i := 1; i <= 60 && !s.Failed(); i++ {
+	for i := 1; i <= 25 && !s.Failed(); i++ {
 		v = s.swap("roots/busy", v, string(state(i)))
 	}
 	stop()

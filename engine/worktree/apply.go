@@ -32,8 +32,8 @@ func (t *Tree) Apply(ctx context.Context, dir string, changes []replica.Change) 
 	for i, c := range changes {
 		if err := ctx.Err(); err != nil {
 			results[i].Err = err
-		} else if c.New != nil && c.New.Kind == object.File && !c.New.Content.Known && c.Source != nil {
-			staged[i], results[i].Err = t.stage(ctx, c.Source)
+		} else if c.New != nil && c.New.Kind == object.File && c.Source != nil && (t.opt.Eager || !c.New.Content.Known) {
+			staged[i], results[i].Err = t.stage(ctx, c.Source, c.New.Content)
 		}
 	}
 	t.mu.Lock()
@@ -150,8 +150,8 @@ func (t *Tree) plan(d *inode, g *group, c replica.Change, staged Ino) error {
 		return fmt.Errorf("%w: %q is there", replica.ErrChanged, to)
 	}
 	switch {
-	case n == nil && c.New == nil:
-		return errors.New("a change from nothing to nothing")
+	case n == nil && c.New == nil, c.Rename != "" && (n == nil || c.New != nil), c.Rename == "" && from != to:
+		return errors.New("not a change: it must create, update, remove or rename one entry")
 	case c.Rename != "":
 		return t.planMove(d, g, n, from, to)
 	case c.New == nil:
@@ -304,8 +304,8 @@ func (t *Tree) inodeFor(d *inode, old *inode, e *object.Entry, staged Ino) (op, 
 		o.ino, s.mtime = staged, e.ModTime
 		o.mask &^= fSize
 	case e.Kind == object.File:
-		if !e.Content.Known || e.Content.Size < 0 || e.Content.Size > maxSize {
-			return op{}, errors.New("its content is not known")
+		if !e.Content.Known || t.opt.Eager || e.Content.Size < 0 || e.Content.Size > maxSize {
+			return op{}, errors.New("nothing says where its content is")
 		}
 		s.base, s.size, s.gen, s.mtime = e.Content, uint64(e.Content.Size), 1, e.ModTime
 		if e.Content.Size > object.InlineMax {
@@ -316,8 +316,8 @@ func (t *Tree) inodeFor(d *inode, old *inode, e *object.Entry, staged Ino) (op, 
 	return o, nil
 }
 
-// stage takes content that the store does not hold into the log, as a file without a name.
-func (t *Tree) stage(ctx context.Context, source replica.Source) (Ino, error) {
+// stage takes content into the log, as a file without a name. If it was announced, it must be that.
+func (t *Tree) stage(ctx context.Context, source replica.Source, announced object.Content) (Ino, error) {
 	r, err := source(ctx)
 	if err != nil {
 		return 0, err
@@ -332,6 +332,10 @@ func (t *Tree) stage(ctx context.Context, source replica.Source) (Ino, error) {
 	if err == nil && c.Size != int64(w.off) {
 		err = fmt.Errorf("%w: %d bytes hashed, %d read", io.ErrUnexpectedEOF, c.Size, w.off)
 	}
+	c.Known, c.Data = true, nil
+	if err == nil && announced.Known && !announced.Same(c) {
+		err = errors.New("its content is not what was announced; the next sync tries again")
+	}
 	if err != nil {
 		t.Forget(a.Ino, 1)
 		return 0, err
@@ -342,7 +346,6 @@ func (t *Tree) stage(ctx context.Context, source replica.Source) (Ino, error) {
 	if err != nil {
 		return 0, err
 	}
-	c.Known, c.Data = true, nil
 	return a.Ino, t.commit(op{code: opInode, ino: a.Ino, mask: fHash, state: &state{hash: c, hashGen: n.gen}})
 }
 

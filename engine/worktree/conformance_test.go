@@ -6,6 +6,7 @@ import (
 	"ensync/fusefs"
 )
 
+// Both faces of a tree.
 var (
 	_ fusefs.Tree    = (*worktree.Tree)(nil)
 	_ replica.Client = (*worktree.Tree)(nil)

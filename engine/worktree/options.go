@@ -39,6 +39,7 @@ type Options struct {
 	FreshName  func(name string, taken func(string) bool) string // names conflict copies; default plan.FreshName
 	Now        func() time.Time
 	OnError    func(error) // called in its own goroutine when the tree has failed; requests fail with the same error
+	Eager      bool        // the reconciler's content is taken and verified at once, through Change.Source, not when it is read
 	NoTimer    bool        // nothing happens by itself: for tests, which call Tick
 }
 

@@ -280,8 +280,10 @@ func (t *Tree) Hash(ctx context.Context, dir string, e object.Entry) (object.Ent
 		err = replica.ErrChanged
 	}
 	if err == nil {
-		c.Known, c.Data = true, nil
-		err = t.commit(op{code: opInode, ino: ino, mask: fHash, state: &state{hash: c, hashGen: gen}})
+		c.Known = true
+		kept := c
+		kept.Data = nil // it is in the extents
+		err = t.commit(op{code: opInode, ino: ino, mask: fHash, state: &state{hash: kept, hashGen: gen}})
 	}
 	if err != nil {
 		return e, wrap("hash", path, err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 
 	"ensync/engine/replica"
@@ -69,13 +68,13 @@ func (h *handle) names() ([]string, error) {
 }
 
 func (h *handle) readNames() ([]string, error) {
-	fd, err := unix.Openat(h.fd(), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
+	if _, err := h.file.Seek(0, io.SeekStart); err != nil && !errors.Is(err, unix.EBADF) {
 		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), h.dir)
-	defer f.Close()
-	names, err := f.Readdirnames(-1)
+	names, err := h.file.Readdirnames(-1)
+	if errors.Is(err, unix.EBADF) {
+		return nil, unix.EACCES // openBelow got no more than a path
+	}
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}

@@ -127,7 +127,8 @@ func (s *Store) readBlock(ctx context.Context, l index.Location, t block.Type, m
 		if !cached {
 			return nil, damaged(name, fmt.Errorf("%v at %d: %w", t, l.Entry.Offset, err))
 		}
-		cached = false // perhaps it is only the local copy
+		s.opt.Cache.Forget(name, l.Entry.Offset, l.Entry.Length)
+		cached = false // perhaps it was only the local copy
 	}
 }
 

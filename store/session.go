@@ -277,6 +277,9 @@ func (w *Session) send() {
 	}
 	b, name, held, s := w.filling, w.name, w.held, &sending{done: make(chan struct{})}
 	w.filling, w.held = new(pack.Builder), 0
+	if b.Size() >= packTarget {
+		w.filling = pack.NewBuilder(packTarget + packTarget/4) // the next one will likely be as large
+	}
 	w.sending = append(w.sending, s)
 	go func() {
 		defer close(s.done)

@@ -34,10 +34,12 @@ const (
 	Best    = block.Best
 )
 
-// Cache keeps pieces of immutable objects, as they lie in the backend. It calls fetch for what it does not have, and
-// never fails for a reason of its own.
+// Cache keeps pieces of immutable objects, as they lie in the backend. It never fails for a reason of its own.
 type Cache interface {
+	// Get returns a piece, and calls fetch for what it does not have.
 	Get(ctx context.Context, name string, offset, length int64, fetch func(context.Context) ([]byte, error)) ([]byte, error)
+	// Forget drops a piece that turned out to be of no use.
+	Forget(name string, offset, length int64)
 }
 
 // Options are what a client brings to a store.

@@ -53,6 +53,9 @@ type Builder struct {
 	table []Entry
 }
 
+// NewBuilder returns an empty builder with room for size bytes.
+func NewBuilder(size int) *Builder { return &Builder{body: make([]byte, 0, size)} }
+
 // Size returns the length in bytes so far, without the table.
 func (b *Builder) Size() int { return len(b.body) }
 

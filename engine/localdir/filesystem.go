@@ -117,7 +117,7 @@ const unknownGrain = 2e9 // that of FAT, the coarsest there is; nanoseconds
 
 // clockOf finds out by trying, once for each file system.
 func (h *handle) clockOf() clock {
-	h.fs.clockOnce.Do(func() { h.fs.clock = h.probeClock() })
+	h.fs.clockOnce.Do(func() { h.fs.clock = tryClock(h) })
 	return h.fs.clock
 }
 

@@ -140,7 +140,9 @@ func (l *listing) entry(name string, r *row) (object.Entry, error) {
 	case object.File:
 		e.Mode, e.ModTime = r.st.mode&0o7777, r.st.mtime
 		l.recognise(name, r)
-		e.Content = r.content
+		if !r.racy {
+			e.Content = r.content
+		}
 		e.Content.Size = r.st.size
 	case object.Directory:
 		e.Mode = r.st.mode & 0o7777
@@ -161,9 +163,6 @@ func (l *listing) recognise(name string, r *row) {
 	was.st.dev = l.device(was.st)
 	if ok && was.st.same(r.st) {
 		r.content, r.racy = was.content, was.racy
-		if r.racy {
-			r.content = object.Content{}
-		}
 		return
 	}
 	l.changed = true

@@ -69,7 +69,21 @@ func open(t *testing.T, root, state string, opt localdir.Options) *localdir.Dir 
 	return d
 }
 
-func TestConformance(t *testing.T) {
+func TestConformance(t *testing.T) { conformance(t) }
+
+func TestConformanceWithoutExchange(t *testing.T) {
+	localdir.WithoutExchange(t)
+	conformance(t)
+}
+
+func TestConformanceOnPoorFileSystem(t *testing.T) {
+	localdir.WithoutExchange(t)
+	localdir.WithoutLeases(t)
+	localdir.WithCoarseClock(t)
+	conformance(t)
+}
+
+func conformance(t *testing.T) {
 	replicatest.Run(t, func(t *testing.T) replicatest.Subject {
 		root := t.TempDir()
 		d := open(t, root, filepath.Join(t.TempDir(), "cache.sqlite"), localdir.Options{Report: func(s string) { t.Log(s) }})

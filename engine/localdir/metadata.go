@@ -25,7 +25,7 @@ func (h *handle) setMetadata(ctx context.Context, c replica.Change, old row) (*o
 	file := os.NewFile(uintptr(fd), h.path(c.Old.Name))
 	defer file.Close()
 	looked, _ := coarseNow()
-	held, supported := lease(fd)
+	held, supported := takeLease(fd)
 	if supported && !held {
 		return nil, errWritten
 	}

@@ -19,17 +19,22 @@ func (h *handle) place(ctx context.Context, c replica.Change, old row, p *prepar
 	name := c.New.Name
 	looked, _ := coarseNow()
 	if c.Old == nil {
-		err := moveNoReplace(h.fd(), p.name, name)
-		if errors.Is(err, unix.EEXIST) {
-			err = fmt.Errorf("something is there: %w", replica.ErrChanged)
-		}
-		if err != nil {
+		if err := h.moveIn(p, name); err != nil {
 			return nil, err
 		}
 	} else if err := h.exchange(ctx, c.Old, old, p); err != nil {
 		return nil, err
 	}
 	return h.placed(c, p, looked), nil
+}
+
+// moveIn gives what lies under a temporary name a name that is free; ErrChanged if it is not.
+func (h *handle) moveIn(p *prepared, name string) error {
+	err := moveNoReplace(h.fd(), p.name, name)
+	if errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("something is there: %w", replica.ErrChanged)
+	}
+	return err
 }
 
 // placed remembers what we made, unless someone was faster to change it again.
@@ -63,7 +68,7 @@ func (h *handle) exchange(ctx context.Context, e *object.Entry, old row, p *prep
 		return err
 	}
 	p.name = transit
-	err := renameExchange(h.fd(), p.name, e.Name)
+	err := swapNames(h.fd(), p.name, e.Name)
 	if unsupported(err) {
 		return h.replaceAside(ctx, e, old, p)
 	}
@@ -81,7 +86,7 @@ func (h *handle) exchange(ctx context.Context, e *object.Entry, old row, p *prep
 
 // takeBack undoes an exchange that brought out a version that nobody has seen.
 func (h *handle) takeBack(name string, p *prepared) error {
-	err := renameExchange(h.fd(), p.name, name)
+	err := swapNames(h.fd(), p.name, name)
 	if errors.Is(err, unix.ENOENT) {
 		// Ours was removed or moved meanwhile: the version that we hold goes back, to this name or beside it.
 		if err = moveNoReplace(h.fd(), p.name, name); errors.Is(err, unix.EEXIST) {
@@ -115,7 +120,7 @@ func (h *handle) untouched(p *prepared) bool {
 		return true
 	}
 	defer unix.Close(fd)
-	held, supported := lease(fd)
+	held, supported := takeLease(fd)
 	if supported && !held {
 		return false
 	}
@@ -141,7 +146,15 @@ func (h *handle) dispose(ctx context.Context, temp string, e *object.Entry, old 
 			defer file.Close() // and with it the lease, when the name is gone
 		}
 	}
-	err = h.discard(temp, st)
+	if e.Kind == object.Directory {
+		return h.removeDirectory(temp)
+	}
+	return h.discard(temp, st)
+}
+
+// removeDirectory removes a directory if it is empty; ErrChanged if it is not.
+func (h *handle) removeDirectory(name string) error {
+	err := unix.Unlinkat(h.fd(), name, unix.AT_REMOVEDIR)
 	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("the directory is not empty: %w", replica.ErrChanged)
 	}
@@ -162,7 +175,7 @@ func (h *handle) secure(ctx context.Context, temp string, e *object.Entry, old r
 		return nil, err
 	}
 	file := os.NewFile(uintptr(fd), h.path(e.Name))
-	if held, supported := lease(fd); supported && !held {
+	if held, supported := takeLease(fd); supported && !held {
 		return nil, errors.Join(errWritten, file.Close())
 	}
 	st, err := statFile(fd)
@@ -193,8 +206,14 @@ func (h *handle) verify(ctx context.Context, file *os.File, want object.Content)
 // replaceAside is exchange for file systems that have none.
 //
 // RACE: for a moment nothing is at the name. If we die in it, the next List of any process puts the old version back;
-// of a name longer than about 140 bytes only the beginning is then left.
+// of a name longer than about 110 bytes only the beginning is then left. An empty directory is not put back.
 func (h *handle) replaceAside(ctx context.Context, e *object.Entry, old row, p *prepared) error {
+	if e.Kind == object.Directory {
+		if err := h.removeDirectory(e.Name); err != nil {
+			return err
+		}
+		return h.moveIn(p, e.Name)
+	}
 	out, err := h.takeAside(e, old)
 	if err != nil {
 		return err
@@ -205,7 +224,7 @@ func (h *handle) replaceAside(ctx context.Context, e *object.Entry, old row, p *
 		err = replica.ErrChanged
 	}
 	if err == nil {
-		err = moveNoReplace(h.fd(), p.name, e.Name)
+		err = h.moveIn(p, e.Name)
 	}
 	if err != nil {
 		return errors.Join(err, h.putBack(out, e.Name))
@@ -241,10 +260,7 @@ func (h *handle) putBack(out, name string) error {
 // remove removes what was listed.
 func (h *handle) remove(ctx context.Context, c replica.Change, old row) error {
 	if c.Old.Kind == object.Directory {
-		err := unix.Unlinkat(h.fd(), c.Old.Name, unix.AT_REMOVEDIR)
-		if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("the directory is not empty: %w", replica.ErrChanged)
-		}
+		err := h.removeDirectory(c.Old.Name)
 		if err == nil {
 			h.forget(c.Old.Name)
 		}

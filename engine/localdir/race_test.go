@@ -29,6 +29,14 @@ func newFile(name, data string) replica.Change {
 // TestEditorBesideApply lets an editor write, replace, rename and remove while changes are applied to the same names.
 // Each version is unique; it must be in the tree, or have been seen by whoever replaced it.
 func TestEditorBesideApply(t *testing.T) {
+	t.Run("exchange", editorBesideApply)
+	t.Run("without exchange", func(t *testing.T) {
+		localdir.WithoutExchange(t)
+		editorBesideApply(t)
+	})
+}
+
+func editorBesideApply(t *testing.T) {
 	root := t.TempDir()
 	d := open(t, root, "", localdir.Options{})
 	seen := &versions{of: map[string]bool{}}

@@ -133,7 +133,7 @@ func (r *reader) check() error {
 // isBeingWritten reports whether someone has the file open for writing, where the system can tell. Bytes stored through a
 // memory mapping show in no time stamp until they are written back.
 func (r *reader) isBeingWritten() bool {
-	held, supported := lease(int(r.file.Fd()))
+	held, supported := takeLease(int(r.file.Fd()))
 	if held {
 		unlease(int(r.file.Fd()))
 	}

@@ -69,8 +69,15 @@ func (t *Tree) content(ctx context.Context, want object.Content, src replica.Sou
 func (t *Tree) set(ctx context.Context, n *node, old *replica.Entry, e object.Entry) (*replica.Entry, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := n.load(ctx, t.store); err != nil {
+	if err := n.load(ctx, t); err != nil {
 		return nil, err
+	}
+	var none object.Tree
+	if e.Kind == object.Directory {
+		var err error
+		if none, err = t.put(ctx, nil); err != nil {
+			return nil, err
+		}
 	}
 	now := n.entries[e.Name]
 	if err := expect(n, e.Name, now.Entry, old); err != nil {
@@ -84,9 +91,9 @@ func (t *Tree) set(ctx context.Context, n *node, old *replica.Entry, e object.En
 			return nil, err
 		}
 		t.forget(join(n.path, e.Name))
-		e.Tree = object.Tree{}
+		e.Tree = none
 	default:
-		e.Tree, e.Extra = object.Tree{}, now.Extra
+		e.Tree, e.Extra = none, now.Extra
 	}
 	n.entries[e.Name] = item{Entry: e, fresh: true}
 	t.count(n, e.Content.Size)
@@ -96,7 +103,7 @@ func (t *Tree) set(ctx context.Context, n *node, old *replica.Entry, e object.En
 func (t *Tree) remove(ctx context.Context, n *node, old replica.Entry) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := n.load(ctx, t.store); err != nil {
+	if err := n.load(ctx, t); err != nil {
 		return err
 	}
 	now := n.entries[old.Name]
@@ -117,7 +124,7 @@ func (t *Tree) remove(ctx context.Context, n *node, old replica.Entry) error {
 func (t *Tree) rename(ctx context.Context, n *node, old replica.Entry, to string) (*replica.Entry, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := n.load(ctx, t.store); err != nil {
+	if err := n.load(ctx, t); err != nil {
 		return nil, err
 	}
 	now := n.entries[old.Name]
@@ -157,12 +164,12 @@ func (t *Tree) mustBeEmpty(ctx context.Context, n *node, e item) error {
 	if child != nil {
 		child.mu.Lock()
 		defer child.mu.Unlock()
-		if err := child.load(ctx, t.store); err != nil {
+		if err := child.load(ctx, t); err != nil {
 			return err
 		}
 		count = len(child.entries)
-	} else if !e.Tree.IsZero() {
-		list, err := t.store.ReadTree(ctx, e.Tree)
+	} else {
+		list, err := t.read(ctx, e.Tree)
 		if err != nil {
 			return err
 		}

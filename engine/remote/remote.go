@@ -57,6 +57,7 @@ type Tree struct {
 	mu      sync.Mutex // guards what follows, and all nodes' links; never held over I/O
 	head    Head
 	nodes   map[string]*node
+	written map[object.Tree][]object.Entry // stored since the last commit: not to be read from the store before it
 	changes int
 	bytes   int64
 }
@@ -101,6 +102,7 @@ func (t *Tree) reset(head Head) {
 	defer t.mu.Unlock()
 	t.head, t.changes, t.bytes = head, 0, 0
 	t.nodes = map[string]*node{"": {base: head.Tree}}
+	t.written = map[object.Tree][]object.Entry{}
 }
 
 // node returns a directory, loading those above it as needed.
@@ -116,7 +118,7 @@ func (t *Tree) node(ctx context.Context, dir string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := parent.find(ctx, t.store, name)
+	e, err := parent.find(ctx, t, name)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +130,7 @@ func (t *Tree) node(ctx context.Context, dir string) (*node, error) {
 	if n := t.nodes[dir]; n != nil {
 		return n, nil
 	}
-	n = &node{path: dir, base: e.Tree, moved: parent.moved || e.fresh && !e.Tree.IsZero()}
+	n = &node{path: dir, base: e.Tree, moved: parent.moved || e.fresh}
 	t.nodes[dir] = n
 	return n, nil
 }
@@ -145,16 +147,13 @@ func join(dir, name string) string {
 	return dir + "/" + name
 }
 
-func (n *node) load(ctx context.Context, s Store) error {
+func (n *node) load(ctx context.Context, t *Tree) error {
 	if n.loaded {
 		return nil
 	}
-	var list []object.Entry
-	if !n.base.IsZero() {
-		var err error
-		if list, err = s.ReadTree(ctx, n.base); err != nil {
-			return fmt.Errorf("read directory %q in the store: %w", n.path, err)
-		}
+	list, err := t.read(ctx, n.base)
+	if err != nil {
+		return fmt.Errorf("read directory %q in the store: %w", n.path, err)
 	}
 	n.entries = make(map[string]item, len(list))
 	for _, e := range list {
@@ -164,10 +163,35 @@ func (n *node) load(ctx context.Context, s Store) error {
 	return nil
 }
 
-func (n *node) find(ctx context.Context, s Store, name string) (item, error) {
+// read returns the entries of a stored directory, also of one that is not committed yet.
+func (t *Tree) read(ctx context.Context, tree object.Tree) ([]object.Entry, error) {
+	if tree.IsZero() {
+		return nil, nil
+	}
+	t.mu.Lock()
+	list, ok := t.written[tree]
+	t.mu.Unlock()
+	if ok {
+		return list, nil
+	}
+	return t.store.ReadTree(ctx, tree)
+}
+
+// put stores a directory.
+func (t *Tree) put(ctx context.Context, entries []object.Entry) (object.Tree, error) {
+	tree, err := t.store.PutTree(ctx, entries)
+	if err == nil {
+		t.mu.Lock()
+		t.written[tree] = entries
+		t.mu.Unlock()
+	}
+	return tree, err
+}
+
+func (n *node) find(ctx context.Context, t *Tree, name string) (item, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := n.load(ctx, s); err != nil {
+	if err := n.load(ctx, t); err != nil {
 		return item{}, err
 	}
 	return n.entries[name], nil
@@ -191,7 +215,7 @@ func (t *Tree) List(ctx context.Context, dir string) ([]replica.Entry, error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := n.load(ctx, t.store); err != nil {
+	if err := n.load(ctx, t); err != nil {
 		return nil, err
 	}
 	return n.sorted(), nil
@@ -227,7 +251,7 @@ func (t *Tree) Committed(ctx context.Context, dir, name string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	e, err := n.find(ctx, t.store, name)
+	e, err := n.find(ctx, t, name)
 	return err == nil && !n.moved && !e.fresh, err
 }
 
@@ -267,7 +291,7 @@ func (t *Tree) write(ctx context.Context, n *node) error {
 		n.mu.Unlock()
 		return nil
 	}
-	tree, err := t.store.PutTree(ctx, n.sorted())
+	tree, err := t.put(ctx, n.sorted())
 	if err == nil {
 		n.base, n.changed = tree, false
 	}
@@ -285,7 +309,7 @@ func (t *Tree) write(ctx context.Context, n *node) error {
 	}
 	parent.mu.Lock()
 	defer parent.mu.Unlock()
-	if err := parent.load(ctx, t.store); err != nil {
+	if err := parent.load(ctx, t); err != nil {
 		return err
 	}
 	e := parent.entries[name]
@@ -357,6 +381,7 @@ func (t *Tree) settle(head Head) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.head, t.changes, t.bytes = head, 0, 0
+	t.written = map[object.Tree][]object.Entry{}
 	for _, n := range t.nodes {
 		n.moved = false
 		for name, e := range n.entries {

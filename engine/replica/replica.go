@@ -95,13 +95,18 @@ type Server interface {
 	// Apply changes the tree on top of the committed state. Nothing of it holds before Commit.
 	Apply(ctx context.Context, dir string, changes []Change) []Result
 
-	// Leave says that dir and everything below it will not be asked for again before the next Commit.
-	Leave(ctx context.Context, dir string) error
+	// Leave says that dir and everything below it will not be asked for again before the next Commit. It returns the
+	// mark that dir has from that Commit on; "" if dir was not touched since the last one.
+	Leave(ctx context.Context, dir string) (mark string, err error)
 
 	// Pending tells how much waits for Commit.
 	Pending() (changes int, bytes int64)
 
-	// Commit makes all changes durable and visible to others, in one step. ErrLost if another client was faster:
-	// the replica has then dropped the changes and shows the other's state.
-	Commit(ctx context.Context) error
+	// Commit makes all changes durable and visible to others, in one step. Before that step, when everything it needs
+	// is durable, it calls prepare with a tag by which Happened can be asked later. ErrLost if another client was
+	// faster: the replica has then dropped the changes and shows the other's state. Not concurrent with other calls.
+	Commit(ctx context.Context, prepare func(tag string) error) error
+
+	// Happened reports whether the commit of that tag is part of the server's history. Only then was it ever seen.
+	Happened(ctx context.Context, tag string) (bool, error)
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"maps"
 	"sync"
 
 	"ensync/engine/remote"
@@ -21,6 +22,7 @@ type Store struct {
 	mu       sync.Mutex
 	contents map[object.Key][]byte
 	trees    map[object.Tree][]object.Entry
+	staged   map[object.Tree][]object.Entry // put since the last commit: not readable yet
 	history  []object.Tree
 	tags     map[string]bool
 	puts     int
@@ -36,7 +38,7 @@ var _ remote.Store = (*Store)(nil)
 
 // New returns an empty root.
 func New(hash func([]byte) object.Content) *Store {
-	return &Store{contents: map[object.Key][]byte{}, trees: map[object.Tree][]object.Entry{}, history: []object.Tree{{}},
+	return &Store{contents: map[object.Key][]byte{}, trees: map[object.Tree][]object.Entry{}, staged: map[object.Tree][]object.Entry{}, history: []object.Tree{{}},
 		tags: map[string]bool{}, Hash: hash}
 }
 
@@ -125,9 +127,6 @@ func (s *Store) PutTree(ctx context.Context, entries []object.Entry) (object.Tre
 	if err := s.fault(ctx, "put"); err != nil {
 		return object.Tree{}, err
 	}
-	if len(entries) == 0 {
-		return object.Tree{}, nil
-	}
 	h := sha256.New()
 	for _, e := range entries {
 		for _, part := range []string{e.Name, e.Target, string(e.Content.Key[:]), string(e.Tree.Key[:])} {
@@ -140,7 +139,7 @@ func (s *Store) PutTree(ctx context.Context, entries []object.Entry) (object.Tre
 	h.Sum(t.Key[:0])
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.trees[t] = append([]object.Entry(nil), entries...)
+	s.staged[t] = append([]object.Entry(nil), entries...)
 	s.puts++
 	return t, nil
 }
@@ -161,6 +160,8 @@ func (s *Store) Commit(ctx context.Context, old remote.Head, tree object.Tree, p
 		return remote.Head{}, replica.ErrLost
 	}
 	s.history = append(s.history, tree)
+	maps.Copy(s.trees, s.staged)
+	clear(s.staged)
 	s.tags[tag] = true
 	s.mu.Unlock()
 	if err := s.fault(ctx, "committed"); err != nil {

@@ -1,0 +1,109 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"ensync/engine/ancestor"
+	"ensync/engine/worktree"
+	"ensync/keys"
+	"ensync/store"
+	"ensync/store/object"
+)
+
+// Mounted is the tree of a mount as a replica.
+type Mounted struct {
+	*Replica
+	Tree *worktree.Tree
+}
+
+// OpenMounted opens the state of the configuration's mount, which is made if there is none. Nothing in it is in clear:
+// its key is derived from the store's group everyone and a random number of this replica.
+func (s *Store) OpenMounted(ctx context.Context, onError func(error)) (*Mounted, error) {
+	state := filepath.Join(s.Config.PrivateDir(), "mount")
+	if err := os.MkdirAll(state, 0o700); err != nil {
+		return nil, err
+	}
+	key, err := s.replicaKey(state)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := worktree.Open(ctx, state, key, blocks{s.Store}, worktree.Options{
+		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), OnError: onError})
+	if err != nil {
+		return nil, err
+	}
+	m := &Mounted{Tree: tree, Replica: &Replica{Client: tree}}
+	m.close = []func() error{func() error { return tree.Close(context.WithoutCancel(ctx)) }}
+	if m.Ancestor, err = ancestor.Open(filepath.Join(state, "ancestor.sqlite"), &key); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	m.close = append(m.close, m.Ancestor.Close)
+	return m, nil
+}
+
+// replicaKey derives the key that seals what a mount keeps on this machine.
+func (s *Store) replicaKey(state string) ([32]byte, error) {
+	path := filepath.Join(state, "replica")
+	id, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		id, err = makeReplicaID(path)
+	}
+	if err != nil {
+		return [32]byte{}, err
+	}
+	if len(id) != 32 {
+		return [32]byte{}, fmt.Errorf("read %s: %d bytes instead of 32; restore it, or remove %s if nothing in it is needed "+
+			"that was not synced", path, len(id), state)
+	}
+	group, ok := s.Keys().Group(keys.Everyone)
+	if !ok {
+		return [32]byte{}, fmt.Errorf("open the mount's state: the passphrase is not in group %s", keys.Everyone)
+	}
+	return group.Derive("replica", id), nil
+}
+
+// makeReplicaID makes the random number. It is durable before anything is sealed with what is derived from it.
+func makeReplicaID(path string) ([]byte, error) {
+	id := make([]byte, 32)
+	if _, err := rand.Read(id); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.Write(id)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil { // DURABLE: without it the state never opens again
+		return nil, err
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return nil, err
+	}
+	return id, syncDir(filepath.Dir(path))
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// blocks gives a mounted tree the content of the store.
+type blocks struct{ store *store.Store }
+
+// Open implements worktree.Blocks.
+func (b blocks) Open(ctx context.Context, c object.Content) (worktree.Content, error) {
+	return b.store.OpenContent(context.WithoutCancel(ctx), c), nil
+}
+
+// Hash implements worktree.Blocks.
+func (b blocks) Hash(ctx context.Context, r io.Reader) (object.Content, error) { return b.store.Hash(ctx, r) }

@@ -1,0 +1,231 @@
+// Package session opens what a configuration names: the store, its root, the tree on this machine, and their last
+// agreement; and syncs them.
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"ensync/engine"
+	"ensync/engine/ancestor"
+	"ensync/engine/config"
+	"ensync/engine/localdir"
+	"ensync/engine/remote"
+	"ensync/engine/replica"
+	"ensync/keys"
+	"ensync/store"
+	"ensync/store/backend"
+	"ensync/store/cache"
+	"ensync/store/dir"
+)
+
+// cacheBytes bounds the local cache of encrypted objects of one store.
+const cacheBytes = 4 << 30
+
+// Options are what a command line adds to a configuration.
+type Options struct {
+	Key    *keys.Source // replaces the configured passphrase
+	Asker  keys.Asker   // asks for passphrases
+	Notice func(string) // told of what a user should know although nothing failed; nil: nobody
+}
+
+// Store is an open store with what it stands on.
+type Store struct {
+	*store.Store
+	Config  *config.Config
+	Backend backend.Backend
+	cache   *cache.Cache
+	notice  func(string)
+}
+
+// Passphrase reads the passphrase that unlocks the store.
+func Passphrase(ctx context.Context, cfg *config.Config, opt Options) ([]byte, error) {
+	src, err := source(cfg, opt)
+	if err != nil {
+		return nil, err
+	}
+	return src.Read(ctx, opt.Asker, "Passphrase: ")
+}
+
+func source(cfg *config.Config, opt Options) (keys.Source, error) {
+	if opt.Key != nil {
+		return *opt.Key, nil
+	}
+	return SourceOf(cfg.General.Passphrase)
+}
+
+// SourceOf turns a configured passphrase into a source.
+func SourceOf(p config.Passphrase) (keys.Source, error) {
+	switch p.Kind {
+	case config.PassphraseString:
+		return keys.ParseSource("string:"+p.Text, p.Dir)
+	case config.PassphraseFile:
+		return keys.ParseSource("file:"+p.Path, p.Dir)
+	case config.PassphraseShell:
+		return keys.ParseSource("shell:"+p.Command, p.Dir)
+	}
+	return keys.ParseSource("prompt", p.Dir)
+}
+
+// OpenBackend opens the place where a store lies.
+func OpenBackend(server config.Server) (backend.Backend, error) {
+	switch server.Kind {
+	case config.ServerPath:
+		return dir.Open(server.Path)
+	default:
+		return nil, fmt.Errorf("open store %s: %s: stores are not part of this version; use path:DIRECTORY", server, server.Kind)
+	}
+}
+
+// OpenStore opens the configured store with a passphrase.
+func OpenStore(ctx context.Context, cfg *config.Config, pass []byte, opt Options) (*Store, error) {
+	if err := cfg.EnsurePrivateDir(); err != nil {
+		return nil, err
+	}
+	b, err := OpenBackend(cfg.General.Server)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{Config: cfg, Backend: b, notice: opt.Notice}
+	if s.notice == nil {
+		s.notice = func(string) {}
+	}
+	if err := s.open(ctx, pass); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) open(ctx context.Context, pass []byte) error {
+	mem, err := store.OpenMemory(filepath.Join(s.Config.PrivateDir(), "store.json"))
+	if err != nil {
+		return err
+	}
+	opt := StoreOptions(s.Config)
+	opt.Memory = mem
+	if id, known := mem.StoreID(); known {
+		s.cache = cache.New(cache.DefaultDir(), fmt.Sprintf("%x", id), cacheBytes)
+		opt.Cache = s.cache
+		opt.IndexDir = indexDir(s.cache)
+	}
+	if s.Store, err = store.Open(ctx, s.Backend, pass, opt); err != nil {
+		return errors.Join(err, s.closeCache())
+	}
+	return nil
+}
+
+// indexDir is where the local index of a store lies: beside its cache, disposable like it.
+func indexDir(c *cache.Cache) string {
+	if c.Dir() == "" {
+		return ""
+	}
+	path := c.Dir() + ".index"
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return ""
+	}
+	return path
+}
+
+// StoreOptions are what a configuration says of how to use a store.
+func StoreOptions(cfg *config.Config) store.Options {
+	levels := map[config.Compression]store.Level{
+		config.CompressionNone: store.None, config.CompressionFast: store.Fast,
+		config.CompressionDefault: store.Default, config.CompressionBest: store.Best,
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return store.Options{Client: host[:min(len(host), 255)], Compression: levels[cfg.General.Compression]}
+}
+
+func (s *Store) closeCache() error {
+	if s.cache == nil {
+		return nil
+	}
+	return s.cache.Close()
+}
+
+// Close gives everything back.
+func (s *Store) Close() error {
+	return errors.Join(s.Store.Close(), s.closeCache(), s.Backend.Close())
+}
+
+// OpenRoot opens the configured root.
+func (s *Store) OpenRoot(ctx context.Context) (*remote.Root, error) {
+	r, err := remote.OpenRoot(ctx, s.Store, s.Config.General.ServerRoot)
+	if errors.Is(err, store.ErrNoRoot) {
+		return nil, fmt.Errorf("%w; make it with ensync setup, or name another one as server_root in %s", err,
+			filepath.Join(s.Config.Dir, config.FileName))
+	}
+	return r, err
+}
+
+// Request is how one sync shall be done.
+type Request struct {
+	DryRun      bool
+	Clean       bool // look at everything, not only where something seems to have changed
+	ConfirmLoss bool
+	Override    string // a sync mode that stands for all rules; "": the rules hold
+	Workers     int
+	Report      func(engine.Event)
+}
+
+// A Replica is a tree on this machine, of either kind, with its last agreement with the root.
+type Replica struct {
+	Client   replica.Client
+	Ancestor *ancestor.DB
+	// Identity tells this tree from another one in its place; "": it can't be another.
+	Identity string
+	close    []func() error
+}
+
+// Close closes the replica's files.
+func (r *Replica) Close() error {
+	var err error
+	for i := len(r.close) - 1; i >= 0; i-- {
+		err = errors.Join(err, r.close[i]())
+	}
+	return err
+}
+
+// OpenDirectory opens the configured ordinary directory as a replica. scrub makes it forget all hashes first, so that
+// every file is read anew.
+func (s *Store) OpenDirectory(scrub bool) (*Replica, error) {
+	path := s.Config.General.Path
+	if info, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("open the local tree %s: %w; if its disk is not mounted, mount it; nothing was changed", path, err)
+	} else if !info.IsDir() {
+		return nil, fmt.Errorf("open the local tree %s: not a directory; correct path in %s", path,
+			filepath.Join(s.Config.Dir, config.FileName))
+	}
+	private := s.Config.PrivateDir()
+	if err := checkCopied(private); err != nil {
+		return nil, err
+	}
+	cachePath := filepath.Join(private, "files.sqlite")
+	if scrub {
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			if err := os.Remove(cachePath + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
+		}
+	}
+	d, err := localdir.Open(path, cachePath, s.Store, localdir.Options{Report: s.notice})
+	if err != nil {
+		return nil, err
+	}
+	r := &Replica{Client: d, close: []func() error{d.Close}}
+	if r.Identity, err = d.Identity(); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	if r.Ancestor, err = ancestor.Open(filepath.Join(private, "ancestor.sqlite"), nil); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	r.close = append(r.close, r.Ancestor.Close)
+	return r, markCopied(private)
+}

@@ -1,0 +1,134 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"ensync/engine"
+	"ensync/engine/session"
+)
+
+// Client asks a running mount.
+type Client struct{ socket string }
+
+// Dial finds the running mount of a configuration directory; ErrNotRunning if there is none.
+func Dial(ctx context.Context, configDir string) (*Client, error) {
+	path, err := socketPath(configDir)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{socket: path}
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c, conn.Close()
+}
+
+func (c *Client) connect(ctx context.Context) (net.Conn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", c.socket)
+	if err != nil && ctx.Err() == nil {
+		return nil, ErrNotRunning
+	}
+	return conn, err
+}
+
+// ask sends a request and returns the answer. When ctx ends, the service calls the request off.
+func (c *Client) ask(ctx context.Context, req request, report func(engine.Event)) (answer, error) {
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return answer{}, err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	if err := json.NewEncoder(conn).Encode(req); err != nil {
+		return answer{}, err
+	}
+	in := json.NewDecoder(conn)
+	for {
+		var m message
+		err := in.Decode(&m)
+		switch {
+		case ctx.Err() != nil:
+			return answer{}, ctx.Err()
+		case err != nil:
+			return answer{}, fmt.Errorf("the mount ended before it answered: %w; look at it with ensync status", err)
+		case m.Event != nil:
+			if report != nil {
+				report(m.Event.decode())
+			}
+		case m.Answer != nil:
+			return *m.Answer, m.Answer.Error.decode()
+		}
+	}
+}
+
+// Sync lets the mount sync now, and reports what it tells.
+func (c *Client) Sync(ctx context.Context, req session.Request) (engine.Summary, error) {
+	a, err := c.ask(ctx, request{Op: "sync", DryRun: req.DryRun, Clean: req.Clean, ConfirmLoss: req.ConfirmLoss,
+		Override: req.Override, Workers: req.Workers}, req.Report)
+	return a.Summary, err
+}
+
+// Status asks how things are.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	a, err := c.ask(ctx, request{Op: "status"}, nil)
+	if err == nil && a.Status == nil {
+		err = errors.New("the mount gave no status")
+	}
+	if err != nil {
+		return Status{}, err
+	}
+	return *a.Status, nil
+}
+
+// Pause stops the timer until Resume; requests are still served.
+func (c *Client) Pause(ctx context.Context) error {
+	_, err := c.ask(ctx, request{Op: "pause"}, nil)
+	return err
+}
+
+// Resume starts the timer again.
+func (c *Client) Resume(ctx context.Context) error {
+	_, err := c.ask(ctx, request{Op: "resume"}, nil)
+	return err
+}
+
+// Unmount lets the mount sync, unmount and end, and returns when its process has given everything back. After an error
+// from a sync the tree is unmounted all the same, and what was not synced stays in the mount's state; if it could not be
+// unmounted, it goes on.
+func (c *Client) Unmount(ctx context.Context, noSync bool, report func(engine.Event)) (engine.Summary, error) {
+	a, err := c.ask(ctx, request{Op: "unmount", NoSync: noSync}, report)
+	if err != nil {
+		return a.Summary, err
+	}
+	return a.Summary, c.waitGone(ctx)
+}
+
+// waitGone waits until nobody answers on the socket.
+func (c *Client) waitGone(ctx context.Context) error {
+	for {
+		conn, err := c.connect(ctx)
+		if errors.Is(err, ErrNotRunning) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		conn.SetDeadline(time.Now().Add(time.Second))
+		io.Copy(io.Discard, conn)
+		conn.Close()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}

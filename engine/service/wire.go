@@ -1,0 +1,161 @@
+package service
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"ensync/engine"
+	"ensync/engine/plan"
+	"ensync/engine/replica"
+	"ensync/store/backend"
+	"ensync/store/object"
+)
+
+// On the socket each side writes JSON values, one a line: the client one request, the service any number of events
+// and one answer. A client that hangs up calls its request off.
+
+// A request asks the service for something.
+type request struct {
+	Op          string `json:"op"` // "sync", "status", "unmount", "pause", "resume"
+	DryRun      bool   `json:"dry_run,omitempty"`
+	Clean       bool   `json:"clean,omitempty"`
+	ConfirmLoss bool   `json:"confirm_loss,omitempty"`
+	Override    string `json:"override,omitempty"`
+	Workers     int    `json:"workers,omitempty"`
+	NoSync      bool   `json:"no_sync,omitempty"`
+}
+
+// A message is an event or the answer.
+type message struct {
+	Event  *wireEvent `json:"event,omitempty"`
+	Answer *answer    `json:"answer,omitempty"`
+}
+
+type answer struct {
+	Summary engine.Summary `json:"summary"`
+	Status  *Status        `json:"status,omitempty"`
+	Error   *wireError     `json:"error,omitempty"`
+}
+
+// wireError keeps the kinds that commands tell apart.
+type wireError struct {
+	Text string `json:"text"`
+	Kind string `json:"kind,omitempty"`
+}
+
+var errorKinds = map[string]error{
+	"loss": engine.ErrLoss, "unreachable": backend.ErrUnavailable, "changed": replica.ErrChanged,
+}
+
+func unreachable(err error) bool { return errors.Is(err, backend.ErrUnavailable) }
+
+func encodeError(err error) *wireError {
+	if err == nil {
+		return nil
+	}
+	w := &wireError{Text: err.Error()}
+	for kind, is := range errorKinds {
+		if errors.Is(err, is) {
+			w.Kind = kind
+		}
+	}
+	return w
+}
+
+// remoteError is an error that the service had.
+type remoteError struct {
+	text string
+	kind error
+}
+
+func (e *remoteError) Error() string { return e.text }
+func (e *remoteError) Unwrap() error { return e.kind }
+
+func (w *wireError) decode() error {
+	if w == nil {
+		return nil
+	}
+	return &remoteError{text: w.Text, kind: errorKinds[w.Kind]}
+}
+
+// wireEvent is an engine.Event with names as bytes, which JSON strings could not hold.
+type wireEvent struct {
+	Kind     engine.EventKind `json:"kind"`
+	Side     engine.Side      `json:"side"`
+	Path     []byte           `json:"path"`
+	Old      *wireEntry       `json:"old,omitempty"`
+	New      *wireEntry       `json:"new,omitempty"`
+	NewName  []byte           `json:"new_name,omitempty"`
+	Action   plan.Action      `json:"action"`
+	Conflict plan.Conflict    `json:"conflict"`
+	Partial  bool             `json:"partial,omitempty"`
+	Err      *wireError       `json:"error,omitempty"`
+	Bytes    int64            `json:"bytes,omitempty"`
+	Below    bool             `json:"below,omitempty"`
+}
+
+type wireEntry struct {
+	Name    []byte      `json:"name"`
+	Kind    object.Kind `json:"kind"`
+	Mode    uint32      `json:"mode"`
+	ModTime int64       `json:"mtime"`
+	Size    int64       `json:"size"`
+	Key     []byte      `json:"key,omitempty"`
+	Depth   uint8       `json:"depth,omitempty"`
+	Target  []byte      `json:"target,omitempty"`
+}
+
+func encodeEvent(e engine.Event) *wireEvent {
+	return &wireEvent{Kind: e.Kind, Side: e.Side, Path: []byte(e.Path), Old: encodeEntry(e.Old), New: encodeEntry(e.New),
+		NewName: []byte(e.NewName), Action: e.Outcome.Action, Conflict: e.Outcome.Conflict, Partial: e.Outcome.Partial,
+		Err: encodeError(e.Err), Bytes: e.Bytes, Below: e.Below}
+}
+
+func (w *wireEvent) decode() engine.Event {
+	return engine.Event{Kind: w.Kind, Side: w.Side, Path: string(w.Path), Old: w.Old.decode(), New: w.New.decode(),
+		NewName: string(w.NewName), Outcome: plan.Outcome{Action: w.Action, Conflict: w.Conflict, Partial: w.Partial},
+		Err: w.Err.decode(), Bytes: w.Bytes, Below: w.Below}
+}
+
+func encodeEntry(e *replica.Entry) *wireEntry {
+	if e == nil {
+		return nil
+	}
+	w := &wireEntry{Name: []byte(e.Name), Kind: e.Kind, Mode: e.Mode, ModTime: e.ModTime, Size: e.Content.Size,
+		Target: []byte(e.Target)}
+	if e.Content.Known {
+		w.Key, w.Depth = e.Content.Key[:], e.Content.Depth
+	}
+	return w
+}
+
+func (w *wireEntry) decode() *replica.Entry {
+	if w == nil {
+		return nil
+	}
+	e := &replica.Entry{Name: string(w.Name), Kind: w.Kind, Mode: w.Mode, ModTime: w.ModTime, Target: string(w.Target)}
+	e.Content.Size = w.Size
+	if len(w.Key) == len(e.Content.Key) {
+		e.Content.Known, e.Content.Depth = true, w.Depth
+		copy(e.Content.Key[:], w.Key)
+	}
+	return e
+}
+
+// maxRequest bounds what a service reads of one request.
+const maxRequest = 64 << 10
+
+func readRequest(c net.Conn) (request, error) {
+	var req request
+	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return req, err
+	}
+	if err := json.NewDecoder(io.LimitReader(c, maxRequest)).Decode(&req); err != nil {
+		return req, fmt.Errorf("read request: %w", err)
+	}
+	return req, c.SetReadDeadline(time.Time{})
+}

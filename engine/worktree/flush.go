@@ -86,11 +86,10 @@ func (t *Tree) editPending(n *inode, f func(*refs)) {
 	n.pend.drop = append(n.pend.drop, r.drop...)
 }
 
-// place puts a frame that was just appended at off; the reference that AppendData made is the extent's.
+// place puts a frame that was just appended at off.
 func (t *Tree) place(n *inode, off uint64, pos journal.Pos) {
 	t.editPending(n, func(r *refs) {
 		n.ext.set(extent{off: off, len: uint64(pos.Length), kind: logged, pos: pos}, r)
-		r.add = r.add[:len(r.add)-1]
 	})
 }
 

@@ -50,6 +50,13 @@ func (m *memoryBlocks) put(p []byte) object.Content {
 	return c
 }
 
+func (m *memoryBlocks) has(c object.Content) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, ok := m.data[c.Key]
+	return ok && c.Known
+}
+
 type memoryContent struct{ *bytes.Reader }
 
 func (memoryContent) Close() error { return nil }

@@ -1,0 +1,120 @@
+package index
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"ensync/store/block"
+	"ensync/store/object"
+	"ensync/store/pack"
+)
+
+func record(n byte) Record {
+	table := []pack.Entry{{ID: object.ID{n}, Type: block.Type{Kind: block.Data}, Offset: 8, Length: 100}}
+	return Record{Author: "root", Packs: []Pack{{Name: pack.Name{n}, Size: 500, Table: table}}}
+}
+
+func FuzzRecord(f *testing.F) {
+	f.Add(record(1).Encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if r, err := Parse(b); err == nil && !bytes.Equal(r.Encode(), b) {
+			t.Errorf("%x encodes to %x", b, r.Encode())
+		}
+	})
+}
+
+func lookup(t *testing.T, db *DB, n byte) int {
+	t.Helper()
+	found, err := db.Lookup(t.Context(), object.ID{n})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(found)
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDB(t *testing.T) {
+	for _, dir := range []string{"", t.TempDir()} {
+		db, err := Open(t.Context(), dir, [16]byte{1})
+		check(t, err)
+		defer db.Close()
+		check(t, db.Add(t.Context(), "index/a", record(1)))
+		check(t, db.Add(t.Context(), "index/a", record(1)))
+		check(t, db.Add(t.Context(), "index/b", record(2)))
+		check(t, db.Add(t.Context(), "index/c", record(2)))
+		if lookup(t, db, 1) != 1 || lookup(t, db, 2) != 2 || lookup(t, db, 3) != 0 {
+			t.Fatal("wrong locations")
+		}
+		check(t, db.Forget(t.Context(), "index/c"))
+		if lookup(t, db, 2) != 1 {
+			t.Error("forgetting one of two index objects forgot both, or none")
+		}
+		check(t, db.DropPack(t.Context(), pack.Name{1}))
+		if lookup(t, db, 1) != 0 {
+			t.Error("the pack is still there")
+		}
+		names, err := db.Objects(t.Context())
+		check(t, err)
+		if len(names) != 2 {
+			t.Errorf("objects %v", names)
+		}
+	}
+}
+
+// TestDamagedFile: a database that is no database is made anew.
+func TestDamagedFile(t *testing.T) {
+	dir := t.TempDir()
+	db, err := Open(t.Context(), dir, [16]byte{1})
+	check(t, err)
+	check(t, db.Add(t.Context(), "index/a", record(1)))
+	check(t, db.Close())
+	files, err := filepath.Glob(filepath.Join(dir, "*.db"))
+	check(t, err)
+	check(t, os.WriteFile(files[0], bytes.Repeat([]byte("junk"), 3000), 0o600))
+	db, err = Open(t.Context(), dir, [16]byte{1})
+	check(t, err)
+	defer db.Close()
+	if lookup(t, db, 1) != 0 {
+		t.Error("found in junk")
+	}
+}
+
+// TestShared lets several handles on one file, as several processes have, write at once.
+func TestShared(t *testing.T) {
+	dir := t.TempDir()
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			db, err := Open(context.Background(), dir, [16]byte{1})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer db.Close()
+			for i := range 20 {
+				if err := db.Add(context.Background(), string(rune('a'+i)), record(byte(i))); err != nil {
+					t.Error(w, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	db, err := Open(t.Context(), dir, [16]byte{1})
+	check(t, err)
+	defer db.Close()
+	for i := range 20 {
+		if lookup(t, db, byte(i)) != 1 {
+			t.Errorf("block %d is there %d times", i, lookup(t, db, byte(i)))
+		}
+	}
+}

@@ -104,13 +104,18 @@ func (t *Tree) flush(n *inode) error {
 	p := &n.pend
 	o := op{code: opInode, ino: n.ino, mask: p.mask, state: &n.state}
 	spans := normalize(p.spans)
+	p.spans = slices.Clone(spans) // to which merge adds
 	inline := n.size <= object.InlineMax
 	if !inline {
 		for _, s := range spans {
 			if err := t.sealRange(n, s); err != nil {
 				return err
 			}
+			if err := t.merge(n, s); err != nil {
+				return err
+			}
 		}
+		spans = normalize(p.spans)
 	}
 	for _, s := range spans {
 		n.ext.pieces(s.off, s.end, func(e extent) bool {

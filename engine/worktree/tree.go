@@ -43,6 +43,7 @@ type Tree struct {
 	queue  noticeQueue
 
 	saving sync.Mutex
+	tidyAt time.Time // when tidy may try again; only Tick uses it
 
 	mu         sync.Mutex
 	broken     error
@@ -62,7 +63,6 @@ type Tree struct {
 	savedAt          time.Time
 	postponed        int
 	checkpointWanted bool
-	dirtySince       time.Time
 
 	space struct { // what the disk had, looked up now and then
 		at          time.Time
@@ -188,7 +188,7 @@ func (t *Tree) Tick(ctx context.Context) error {
 		now.Sub(t.savedAt) >= t.opt.Checkpoint && len(t.dirty)+len(t.gone) > 0
 	t.mu.Unlock()
 	if due {
-		err = errors.Join(err, t.checkpoint(ctx))
+		err = errors.Join(err, t.checkpoint(ctx), t.tidy(ctx))
 	}
 	return err
 }

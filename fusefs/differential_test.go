@@ -170,25 +170,7 @@ func fileStep(r *rand.Rand) step {
 			from, to := off, off2
 			return result(unix.CopyFileRange(w.fds[slot], &from, w.fds[slot2], &to, length, 0))
 		}},
-		{fmt.Sprintf("mmap %d at 0, write %d at %d", slot, min(length, 100), off%4000), func(w *twin) string {
-			return mapped(w.fds[slot], data[:min(length, 90)], int(off%4000))
-		}},
-	}[r.IntN(12)]
-}
-
-// mapped writes through a mapping of the first page, if the file has one.
-func mapped(fd int, data []byte, off int) string {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Size < 4096 || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return fmt.Sprint("no page ", err)
-	}
-	m, err := unix.Mmap(fd, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		return err.Error()
-	}
-	n := copy(m[off:], data)
-	sync := unix.Msync(m, unix.MS_SYNC)
-	return result(n, sync) + fmt.Sprint(unix.Munmap(m))
+	}[r.IntN(11)]
 }
 
 func attrStep(r *rand.Rand) step {

@@ -48,7 +48,7 @@ func mount(t testing.TB, tree fusefs.Tree, opt fusefs.Options) *fusefs.Server {
 // systems are the file systems that a test of behaviour runs on: the system's own shows that the test is right.
 func systems(t *testing.T, test func(t *testing.T, dir string)) {
 	t.Run("native", func(t *testing.T) { test(t, t.TempDir()) })
-	t.Run("cached", func(t *testing.T) { test(t, mount(t, fusetest.New(), fusefs.Options{}).MountPoint()) })
+	trees(t, func(t *testing.T, tree fusefs.Tree) { test(t, mount(t, tree, fusefs.Options{}).MountPoint()) })
 	t.Run("uncached", func(t *testing.T) {
 		test(t, mount(t, fusetest.New(), fusefs.Options{NoCache: true}).MountPoint())
 	})
@@ -75,7 +75,14 @@ func TestPosix(t *testing.T) {
 	})
 }
 
-// trees runs a test on each file system that can be mounted.
+// treeKinds are the trees that tests mount.
+var treeKinds = map[string]func(t *testing.T) fusefs.Tree{
+	"memory": func(*testing.T) fusefs.Tree { return fusetest.New() },
+}
+
+// trees runs a test on each kind of tree.
 func trees(t *testing.T, test func(t *testing.T, tree fusefs.Tree)) {
-	t.Run("memory", func(t *testing.T) { test(t, fusetest.New()) })
+	for kind, open := range treeKinds {
+		t.Run(kind, func(t *testing.T) { test(t, open(t)) })
+	}
 }

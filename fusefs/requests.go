@@ -168,7 +168,15 @@ func (r *requests) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse
 	if refused != fuse.OK {
 		return refused
 	}
-	a, err := r.tree.SetAttr(ctx, worktree.Ino(in.NodeId), setAttr(in))
+	change := setAttr(in)
+	if in.Valid&asked == 0 { // chown(-1, -1), or what is left of it: a chown to the same owner
+		a, err := r.tree.GetAttr(ctx, worktree.Ino(in.NodeId))
+		if err != nil {
+			return r.status(opSetattr, in.NodeId, err)
+		}
+		change.UID = &a.UID
+	}
+	a, err := r.tree.SetAttr(ctx, worktree.Ino(in.NodeId), change)
 	if err != nil {
 		return r.status(opSetattr, in.NodeId, err)
 	}

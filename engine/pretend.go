@@ -10,6 +10,14 @@ import (
 func (d *directory) pretend() {
 	for _, r := range d.renames {
 		d.tell(Event{Kind: Renamed, Side: r.side, Path: join(d.dir, r.old.Name), Old: &r.old, NewName: r.to})
+		if r.withPast { // what becomes of it depends on what the ancestor has there by then
+			continue
+		}
+		d.locked(func() { d.sum.Copies++ })
+		moved := r.old
+		moved.Name = r.to
+		d.pretendStep(Local, step{n: name{server: moved}, out: plan.Outcome{Action: plan.UseServer, Result: moved}},
+			replica.Entry{Name: r.to})
 	}
 	for _, s := range d.server {
 		d.pretendStep(Remote, s, s.n.server)
@@ -24,10 +32,8 @@ func (d *directory) pretend() {
 
 func (d *directory) pretendStep(side Side, s step, old replica.Entry) {
 	now := s.out.Result
-	for v := d.visit; v != nil && v.vanish && now.Kind != object.Absent; v = v.up {
-		v.mu.Lock()
-		v.made = true // it must be kept for what is in it
-		v.mu.Unlock()
+	if now.Kind != object.Absent {
+		d.pretendKept(d.visit, side)
 	}
 	e := Event{Kind: Updated, Side: side, Path: join(d.dir, s.n.text()), Old: present(old), New: present(now),
 		Below: d.visit.below}
@@ -54,4 +60,19 @@ func (d *directory) pretendStep(side Side, s step, old replica.Entry) {
 		v.noClient = side == Local && made
 		v.noServer = side == Remote && made
 	})
+}
+
+// pretendKept reports that directories which were to vanish are made on the other side for what stays in them.
+func (d *directory) pretendKept(v *visit, side Side) {
+	if v == nil || !v.vanish {
+		return
+	}
+	d.pretendKept(v.up, side)
+	v.mu.Lock()
+	was := v.made
+	v.made = true
+	v.mu.Unlock()
+	if !was {
+		d.tell(Event{Kind: Created, Side: side, Path: v.dir, New: &v.entry, Below: v.below})
+	}
 }

@@ -49,22 +49,35 @@ func (w *world) add(mode string) *machine {
 	return m
 }
 
-func (m *machine) try(change func(*Config)) (Summary, error) {
+func (m *machine) rules() *rules.Set {
 	mode, err := plan.ParseMode(m.mode)
 	if err != nil {
 		m.w.t.Fatal(err)
 	}
+	return rules.Always(mode)
+}
+
+func (m *machine) try(change func(*Config)) (Summary, error) {
 	server, err := remote.Open(context.Background(), m.w.store)
 	if err != nil {
 		return Summary{}, err
 	}
 	m.events = nil
-	cfg := Config{Client: m.tree, Server: server, Ancestor: m.past, Rules: rules.Always(mode), Workers: 3,
+	cfg := Config{Client: m.tree, Server: server, Ancestor: m.past, Rules: m.rules(), Workers: 3,
 		Report: func(e Event) { m.events = append(m.events, e) }}
 	if change != nil {
 		change(&cfg)
 	}
 	return Sync(context.Background(), cfg)
+}
+
+func (m *machine) server() *remote.Tree {
+	m.w.t.Helper()
+	server, err := remote.Open(context.Background(), m.w.store)
+	if err != nil {
+		m.w.t.Fatal(err)
+	}
+	return server
 }
 
 // sync must go well.

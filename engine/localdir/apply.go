@@ -137,6 +137,9 @@ func (h *handle) finish(ctx context.Context, c replica.Change, p prepared) repli
 		if err = ctx.Err(); err == nil {
 			e, err = h.carryOut(ctx, c, &p)
 		}
+		if isNotDirectory(err) {
+			err = fmt.Errorf("%w: %w", replica.ErrChanged, err) // it went between two of our steps
+		}
 		if err != nil && p.name != "" {
 			if st, err := statAt(h.fd(), p.name); err == nil && st.ino == p.st.ino {
 				h.discard(p.name, st)

@@ -28,6 +28,7 @@ type Reader struct {
 	mu      sync.Mutex
 	next    int64          // where a sequential reader would go on
 	fetched map[int64]bool // offsets of blocks being fetched ahead
+	lists   [object.MaxDepth + 1]*openList
 }
 
 // OpenContent returns a reader for a content. Reading ends with the context, or with Close, which must be called.
@@ -118,25 +119,48 @@ func (r *Reader) find(ctx context.Context, off int64) (object.Ref, int64, error)
 	}
 	ref, start := object.Ref{Key: r.c.Key, Length: r.c.Size}, int64(0)
 	for depth := r.c.Depth; depth > 0; depth-- {
-		refs, err := r.s.loadList(ctx, r.s.data, block.Type{Kind: block.DataList, Depth: depth}, ref)
+		l, err := r.list(ctx, depth, ref, start)
 		if err != nil {
 			return ref, 0, err
 		}
-		at := start
-		i := sort.Search(len(refs)-1, func(i int) bool {
-			// Lengths are summed anew each time: a list has 2048 items at most, a block a million bytes.
-			end := at
-			for _, r := range refs[:i+1] {
-				end += r.Length
-			}
-			return off < end
-		})
-		for _, r := range refs[:i] {
-			start += r.Length
+		i := sort.Search(len(l.ends)-1, func(i int) bool { return off < l.ends[i] })
+		if i > 0 {
+			start = l.ends[i-1]
 		}
-		ref = refs[i]
+		ref = l.refs[i]
 	}
 	return ref, start, nil
+}
+
+// openList is a list that was read, and where in the content each of its items ends.
+type openList struct {
+	key   object.Key
+	start int64
+	refs  []object.Ref
+	ends  []int64
+}
+
+// list returns the list of a depth that starts at an offset of the content. The last one of each depth is kept.
+func (r *Reader) list(ctx context.Context, depth uint8, ref object.Ref, start int64) (*openList, error) {
+	r.mu.Lock()
+	l := r.lists[depth]
+	r.mu.Unlock()
+	if l != nil && l.key == ref.Key && l.start == start {
+		return l, nil
+	}
+	refs, err := r.s.loadList(ctx, r.s.data, block.Type{Kind: block.DataList, Depth: depth}, ref)
+	if err != nil {
+		return nil, err
+	}
+	l = &openList{key: ref.Key, start: start, refs: refs}
+	for _, item := range refs {
+		start += item.Length
+		l.ends = append(l.ends, start)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lists[depth] = l
+	return l, nil
 }
 
 // prefetch lets the blocks from offset on be fetched in the background.

@@ -131,6 +131,33 @@ func TestPreparedTakesEffectOnlyIfItHappened(t *testing.T) {
 	}
 }
 
+func TestMarksHoldForBothHalvesOfACommit(t *testing.T) {
+	ctx := context.Background()
+	db := open(t, filepath.Join(t.TempDir(), "x"), nil)
+	out := Update{Entries: []Agreed{{"", file("f", 1)}}, Marks: map[string]string{"": "m"}}
+	if err := db.Prepare(ctx, "tag", out); err != nil {
+		t.Fatal(err)
+	}
+	in := Update{Entries: []Agreed{{"", file("g", 1)}}}
+	if err := db.CommitPrepared(ctx, "tag", out, in); err != nil {
+		t.Fatal(err)
+	}
+	if d, _ := db.Dir(ctx, ""); d.Mark != "m" || len(d.Entries) != 2 {
+		t.Errorf("after the commit: %+v", d)
+	}
+	// A crash in between keeps only what was prepared: then the mark would say too much.
+	out = Update{Entries: []Agreed{{"", file("f", 2)}}, Marks: map[string]string{"": "m2"}}
+	if err := db.Prepare(ctx, "tag2", out); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Recover(ctx, func(context.Context, string) (bool, error) { return true, nil }); err != nil {
+		t.Fatal(err)
+	}
+	if d, _ := db.Dir(ctx, ""); d.Mark != "" || !d.Find("f").Equal(file("f", 2)) {
+		t.Errorf("after recovery: %+v", d)
+	}
+}
+
 func TestIssuesStayUntilResolved(t *testing.T) {
 	ctx := context.Background()
 	db := open(t, filepath.Join(t.TempDir(), "x"), &[32]byte{9})

@@ -16,13 +16,14 @@ func (d *DB) Prepare(ctx context.Context, tag string, u Update) error {
 	return d.explain(err)
 }
 
-// CommitPrepared makes the update that was prepared under tag hold, with u on top of it, and drops the preparation.
+// CommitPrepared makes u hold, and on top of it the update that was prepared under tag, and drops the preparation. The
+// marks of prepared stand for the directories as both updates leave them.
 func (d *DB) CommitPrepared(ctx context.Context, tag string, prepared, u Update) error {
 	return d.transact(ctx, func(tx *sql.Tx) error {
-		if err := d.apply(ctx, tx, prepared); err != nil {
+		if err := d.apply(ctx, tx, u); err != nil {
 			return err
 		}
-		if err := d.apply(ctx, tx, u); err != nil {
+		if err := d.apply(ctx, tx, prepared); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, "DELETE FROM prepared WHERE tag = ?", []byte(tag))
@@ -48,6 +49,7 @@ func (d *DB) Recover(ctx context.Context, happened func(ctx context.Context, tag
 		case err != nil:
 			return err
 		case yes:
+			u.Marks = nil // they also stand for what was to be recorded with it, and was not
 			err = d.CommitPrepared(ctx, tag, u, Update{})
 		default:
 			err = d.Drop(ctx, tag)

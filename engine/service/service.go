@@ -221,13 +221,14 @@ type Status struct {
 	LastError string           `json:"last_error,omitempty"`   // of the last sync, if it failed
 	Offline   time.Time        `json:"offline_since,omitzero"` // since when the store is out of reach
 	Pending   Pending          `json:"pending"`                // what is only on this machine
+	Failed    string           `json:"failed,omitempty"`       // why the tree takes no more changes; mount again
 	Issues    []ancestor.Issue `json:"issues"`                 // what is not in sync, and why
 }
 
 // Pending is what was changed here and is not in the store yet.
 type Pending struct {
-	Files int64     `json:"files"`
-	Bytes int64     `json:"bytes"`
+	Names int       `json:"names"`
+	Bytes uint64    `json:"bytes"`
 	Since time.Time `json:"since,omitzero"`
 }
 
@@ -237,7 +238,14 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	st := Status{Mounted: true, Issues: issues}
+	tree, err := s.mount.Tree.Status(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	st := Status{Mounted: true, Issues: issues, Pending: Pending{Names: tree.Names, Bytes: tree.Bytes, Since: tree.Since}}
+	if tree.Err != nil {
+		st.Failed = tree.Err.Error()
+	}
 	if s.syncing.TryLock() {
 		s.syncing.Unlock()
 	} else {

@@ -173,8 +173,6 @@ func TestReadOnly(t *testing.T) {
 func TestFailingTree(t *testing.T) {
 	tree := fusetest.New()
 	var told atomic.Int32
-	dir := mount(t, tree, fusefs.Options{NoCache: true, OnError: func(string, worktree.Ino, error) { told.Add(1) }}).MountPoint()
-	mustFile(t, filepath.Join(dir, "f"), "x")
 	var fail atomic.Pointer[func() error]
 	tree.Before = func(_ context.Context, call string) error {
 		if f := fail.Load(); f != nil && call == "Read" {
@@ -182,6 +180,8 @@ func TestFailingTree(t *testing.T) {
 		}
 		return nil
 	}
+	dir := mount(t, tree, fusefs.Options{NoCache: true, OnError: func(string, worktree.Ino, error) { told.Add(1) }}).MountPoint()
+	mustFile(t, filepath.Join(dir, "f"), "x")
 	_, notThere := os.Open("/nonexistent")
 	for _, c := range []struct {
 		fail func() error

@@ -20,6 +20,7 @@ type Tree struct {
 	notices chan worktree.Notice
 
 	// Before, if set, runs before each call with the name of the method, with no lock held. An error is the answer.
+	// It is set before the tree is mounted.
 	Before func(ctx context.Context, call string) error
 }
 

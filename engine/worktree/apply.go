@@ -244,6 +244,9 @@ func (t *Tree) planNew(d *inode, g *group, old *inode, e *object.Entry, staged I
 			return err
 		}
 	}
+	if err := t.roomLocked(entryCost); err != nil {
+		return err
+	}
 	o, err := t.inodeFor(d, old, e, staged)
 	if err != nil {
 		return err

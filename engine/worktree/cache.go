@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+
+	"ensync/store/object"
 )
 
 // get returns an inode, from the catalogue if it is not in memory; ESTALE if there is none. t.mu is held.
@@ -72,9 +74,12 @@ func (t *Tree) child(d *inode, name string) (*inode, error) {
 	return n, nil
 }
 
-// weight is what an inode counts for in memory: one, and one for every few names of a loaded directory.
+// weight is what an inode counts for in memory: one, and one for every few hundred bytes of extents, content and names.
 func (n *inode) weight() int {
-	w := 1 + n.ext.count/4
+	w := 1 + n.ext.count/4 + len(n.base.Data)/512
+	if n.size <= object.InlineMax && n.ext.count > 0 {
+		w += int(n.size) / 512
+	}
 	if n.dir != nil {
 		w += len(n.dir.names) / 4
 	}
@@ -84,8 +89,9 @@ func (n *inode) weight() int {
 // trim lets go of inodes when there are more than there should be. Called at the end of a request, when nobody holds
 // on to one. t.mu is held.
 func (t *Tree) trim() {
-	if len(t.inodes) > t.opt.Inodes {
+	if len(t.inodes) > max(t.opt.Inodes, t.trimAt) {
 		t.evict()
+		t.trimAt = len(t.inodes) + t.opt.Inodes/8 // where most must stay, it would look at them all every time
 	}
 }
 

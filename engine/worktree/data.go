@@ -185,6 +185,10 @@ func (t *Tree) Fsync(ctx context.Context, ino Ino) error {
 func (t *Tree) room(bytes uint64) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.roomLocked(bytes)
+}
+
+func (t *Tree) roomLocked(bytes uint64) error {
 	s := &t.space
 	now := t.opt.Now()
 	if now.Sub(s.at) > time.Second || s.used > 8<<20 {

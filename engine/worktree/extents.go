@@ -1,6 +1,7 @@
 package worktree
 
 import (
+	"bytes"
 	"slices"
 	"sort"
 
@@ -262,6 +263,7 @@ func (m *extents) settle(off, end uint64) {
 			}
 			if e.dirty {
 				e.dirty = false
+				e.data = bytes.Clone(e.data) // it will not grow any more
 				m.dirty -= int64(e.len)
 			}
 		}

@@ -30,8 +30,8 @@ import (
 //	mu        everything in memory
 //	queue.mu  notices that wait
 //
-// are taken in this order. mu is never held over the network, an fdatasync or a transaction. It is held over appends to
-// the log and over reads of the catalogue, both local. A reader plans under mu, takes a reference to each data frame it
+// are taken in this order. mu is never held over the network or a transaction. It is held over appends to the log, which
+// wait for the disk only when a segment is full or too much is queued, and over reads of the catalogue. A reader plans under mu, takes a reference to each data frame it
 // needs, and reads without it (read.go).
 type Tree struct {
 	opt    Options
@@ -56,6 +56,7 @@ type Tree struct {
 	opened     map[Ino]opening
 	heirs      map[Ino]bool // edited since the reconciler took their name; see heir
 	next       Ino
+	trimAt     int // see trim
 
 	pending          []waiter // have changes that no record holds, oldest first
 	ram              int64    // bytes of dirty extents

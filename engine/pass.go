@@ -151,7 +151,7 @@ func (p *pass) failed(v *visit, path string, err error) {
 	if cause := context.Cause(p.ctx); cause != nil {
 		return // everything fails now
 	}
-	if errors.Is(err, backend.ErrUnavailable) || errors.Is(err, replica.ErrLost) {
+	if errors.Is(err, backend.ErrUnavailable) || errors.Is(err, backend.ErrFull) || errors.Is(err, replica.ErrLost) {
 		p.cancel(err)
 		return
 	}

@@ -1,0 +1,69 @@
+# What people type. Everything else is in scripts/ and is called from here.
+
+GO ?= $(shell command -v go || echo /usr/local/go/bin/go)
+export GO
+MOUNTPOINT ?= $(HOME)/Sync
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# The race detector pays where goroutines share state. It needs a C compiler, which nothing else does.
+RACY = ./keys ./store/... ./engine ./engine/localdir ./engine/remote/... ./engine/worktree/...
+RACE = $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-- -race -short $(RACY))
+
+SYSTEMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 freebsd/amd64
+
+.PHONY: help run build test check fmt vet lint cross tidy bench soak clean
+
+help:
+	@echo "make run     install what is missing, build, mount at $(MOUNTPOINT) (or MOUNTPOINT=...)"
+	@echo "make test    all tests"
+	@echo "make check   gofmt, vet, staticcheck, builds for every system, go.mod"
+	@echo "make bench   compare with cp -a and the native file system"
+	@echo "make soak    two machines, random edits, kill -9 (SOAK=\"-for 1h\")"
+	@echo "make build   bin/ensync"
+
+run:
+	@scripts/bootstrap
+	@$(MAKE) --no-print-directory build
+	bin/ensync mount "$(MOUNTPOINT)"
+	@scripts/next "$(MOUNTPOINT)"
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ensync ./cmd/ensync
+
+test: vet
+	@scripts/bootstrap --optional
+	@$(GO) build -o bin/runtests ./scripts/runtests
+	@bin/runtests ./... $(RACE)
+
+check: fmt vet lint cross tidy
+	@echo "check: all well"
+
+fmt:
+	@files=$$($$($(GO) env GOROOT)/bin/gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$files" ]; then echo "not formatted (run gofmt -w):"; echo "$$files"; exit 1; fi
+
+vet:
+	$(GO) vet ./...
+
+lint:
+	$(GO) run $(STATICCHECK) ./...
+
+# Pure Go everywhere; vet looks at each system's own files.
+cross:
+	@for s in $(SYSTEMS); do \
+		echo "cross $$s"; \
+		export CGO_ENABLED=0 GOOS=$${s%/*} GOARCH=$${s#*/}; \
+		$(GO) build -o /dev/null ./cmd/ensync && $(GO) vet ./... || exit 1; \
+	done
+
+tidy:
+	$(GO) mod tidy -diff
+
+bench: build
+	$(GO) run ./scripts/bench -ensync bin/ensync $(BENCH)
+
+soak: build
+	$(GO) run ./scripts/soak -ensync bin/ensync $(SOAK)
+
+clean:
+	rm -rf bin dist

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"ensync/scripts/internal/machine"
+)
+
+// attempts bounds how many syncs of both machines may be needed until nothing changes.
+const attempts = 6
+
+// disorder syncs machines one after the other or both at once, and kills some of the syncs.
+func (s *soak) disorder(ctx context.Context) error {
+	order := s.rng.Perm(len(s.machines))[:1+s.rng.IntN(2)]
+	fate := make([]time.Duration, len(order))
+	for i := range fate {
+		fate[i] = s.fate()
+	}
+	errs := make([]error, len(order))
+	if s.rng.IntN(3) > 0 {
+		for i, m := range order {
+			errs[i] = s.sync(ctx, s.machines[m], fate[i])
+		}
+		return errors.Join(errs...)
+	}
+	var wait sync.WaitGroup
+	for i, m := range order {
+		wait.Go(func() { errs[i] = trySync(ctx, s.machines[m], fate[i]) })
+	}
+	wait.Wait()
+	s.syncs += len(order)
+	for _, f := range fate {
+		if f > 0 {
+			s.kills++
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// fate says after how long a sync is killed; 0: not at all.
+func (s *soak) fate() time.Duration {
+	if s.rng.Float64() >= s.kill {
+		return 0
+	}
+	usual := max(s.usual, 50*time.Millisecond)
+	return 1 + time.Duration(s.rng.Int64N(int64(usual)))
+}
+
+func (s *soak) sync(ctx context.Context, m *machine.Machine, fate time.Duration) error {
+	begin := time.Now()
+	err := trySync(ctx, m, fate)
+	s.syncs++
+	if fate > 0 {
+		s.kills++
+	} else {
+		s.usual = (3*s.usual + time.Since(begin)) / 4
+	}
+	return err
+}
+
+// trySync runs one sync. Being killed is no failure, and neither is that entries stay out of sync for now.
+func trySync(ctx context.Context, m *machine.Machine, fate time.Duration) error {
+	limited, stop := ctx, context.CancelFunc(func() {})
+	if fate > 0 {
+		limited, stop = context.WithTimeout(ctx, fate) // its end is kill -9
+	}
+	defer stop()
+	_, err := m.Sync(limited, "--confirm-loss")
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var failure *machine.Failure
+	if errors.As(err, &failure) && (failure.Code == machine.Partial || fate > 0 && limited.Err() != nil && failure.Code == -1) {
+		return nil
+	}
+	return err
+}
+
+// settle syncs in turn, unhindered, until the store stays as it is and all exit with 0.
+func (s *soak) settle(ctx context.Context) error {
+	var last error
+	before, err := listing(s.storeDir())
+	if err != nil {
+		return err
+	}
+	for range attempts {
+		last = nil
+		for _, m := range s.machines {
+			_, err := m.Sync(ctx, "--confirm-loss")
+			s.syncs++
+			last = errors.Join(last, err)
+			var failure *machine.Failure
+			if err != nil && !(errors.As(err, &failure) && failure.Code == machine.Partial) {
+				return err
+			}
+		}
+		after, err := listing(s.storeDir())
+		if err != nil {
+			return err
+		}
+		if last == nil && after == before {
+			return nil
+		}
+		before = after
+	}
+	return fmt.Errorf("no rest after %d syncs of each machine: %w", attempts, errors.Join(last, errStoreChanges))
+}
+
+var errStoreChanges = errors.New("something stays out of sync, or the store changes with each sync")

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"ensync/engine/ancestor"
 	"ensync/engine/worktree"
@@ -30,6 +31,19 @@ func (s *Store) OpenMounted(ctx context.Context, onError func(error)) (*Mounted,
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		return nil, err
 	}
+	unlock, err := lockState(s.Config.PrivateDir())
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.openMounted(ctx, state, onError)
+	if err != nil {
+		return nil, errors.Join(err, unlock())
+	}
+	m.close = slices.Insert(m.close, 0, unlock)
+	return m, nil
+}
+
+func (s *Store) openMounted(ctx context.Context, state string, onError func(error)) (*Mounted, error) {
 	key, err := s.replicaKey(state)
 	if err != nil {
 		return nil, err
@@ -106,4 +120,6 @@ func (b blocks) Open(ctx context.Context, c object.Content) (worktree.Content, e
 }
 
 // Hash implements worktree.Blocks.
-func (b blocks) Hash(ctx context.Context, r io.Reader) (object.Content, error) { return b.store.Hash(ctx, r) }
+func (b blocks) Hash(ctx context.Context, r io.Reader) (object.Content, error) {
+	return b.store.Hash(ctx, r)
+}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"ensync/engine"
 	"ensync/engine/ancestor"
@@ -204,6 +205,19 @@ func (s *Store) OpenDirectory(scrub bool) (*Replica, error) {
 			filepath.Join(s.Config.Dir, config.FileName))
 	}
 	private := s.Config.PrivateDir()
+	unlock, err := lockState(private)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.openDirectory(path, private, scrub)
+	if err != nil {
+		return nil, errors.Join(err, unlock())
+	}
+	r.close = slices.Insert(r.close, 0, unlock)
+	return r, nil
+}
+
+func (s *Store) openDirectory(path, private string, scrub bool) (*Replica, error) {
 	if err := checkCopied(private); err != nil {
 		return nil, err
 	}
@@ -227,5 +241,8 @@ func (s *Store) OpenDirectory(scrub bool) (*Replica, error) {
 		return nil, errors.Join(err, r.Close())
 	}
 	r.close = append(r.close, r.Ancestor.Close)
-	return r, markCopied(private)
+	if err := markCopied(private); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"time"
 
 	"ensync/engine"
 	"ensync/engine/plan"
@@ -15,6 +16,7 @@ import (
 const (
 	metaRules    = "rules"    // the hash of the configuration
 	metaIdentity = "identity" // of the local root
+	metaSynced   = "synced"   // when it ended, RFC 3339
 )
 
 // Sync reconciles a replica with a root once.
@@ -68,6 +70,9 @@ func (s *Store) remember(ctx context.Context, r *Replica, req Request) error {
 		hash = []byte("override " + req.Override)
 	}
 	if err := r.Ancestor.SetMeta(ctx, metaRules, hash); err != nil {
+		return err
+	}
+	if err := r.Ancestor.SetMeta(ctx, metaSynced, []byte(time.Now().UTC().Format(time.RFC3339Nano))); err != nil {
 		return err
 	}
 	if r.Identity == "" {

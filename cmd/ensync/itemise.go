@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"ensync/engine"
+	"ensync/engine/plan"
+	"ensync/engine/replica"
+	"ensync/store/object"
+)
+
+// An itemiser prints one line for each change, much as rsync does; reference 1.7. Names are printed as they are.
+type itemiser struct {
+	w         io.Writer
+	unchanged bool // also a line for what is left as it is
+}
+
+// event prints the lines of an event.
+func (i itemiser) event(e engine.Event) {
+	switch e.Kind {
+	case engine.Inspected:
+		still := e.Outcome.Action == plan.InSync || e.Outcome.Action == plan.Unsync || e.Outcome.Action == plan.Irreconcilable
+		if still && (i.unchanged || e.Outcome.Conflict != plan.NoConflict) {
+			i.line(".?", e.Path)
+		}
+	case engine.Created:
+		i.line(createdCode(e), e.Path)
+	case engine.Updated:
+		i.line(updatedCode(e), e.Path)
+	case engine.Renamed:
+		i.line("*renamefrom", e.Path)
+		i.line("*renameto", sibling(e.Path, e.NewName))
+	case engine.Deleted:
+		i.line("*delete", e.Path)
+		if isRemovedDirectory(e) { // a line for each side, though it was gone from one of them before
+			i.line("*delete", e.Path)
+		}
+	}
+}
+
+func (i itemiser) line(code, path string) { fmt.Fprintf(i.w, "%-11s %s\n", code, path) }
+
+// sibling is the path of another name in the directory of path.
+func sibling(path, name string) string {
+	for i := len(path) - 1; i >= 0; i-- {
+		if path[i] == '/' {
+			return path[:i+1] + name
+		}
+	}
+	return name
+}
+
+func createdCode(e engine.Event) string {
+	return string([]byte{updateType(e, true), fileType(e.New)}) + "+++++++++"
+}
+
+func updatedCode(e engine.Event) string {
+	c := changesOf(e.Old, e.New)
+	flags := []byte(".........")
+	for i, f := range []struct {
+		letter byte
+		set    bool
+	}{{'c', c.content}, {'s', c.size}, {'t', c.time}, {'p', c.mode}} {
+		if f.set {
+			flags[i] = f.letter
+		}
+	}
+	return string([]byte{updateType(e, c.content), fileType(e.New)}) + string(flags)
+}
+
+type changes struct{ content, size, time, mode bool }
+
+func changesOf(a, b *replica.Entry) changes {
+	switch {
+	case a == nil || b == nil || a.Kind != b.Kind:
+		return changes{content: true, mode: true}
+	case a.Kind == object.File:
+		return changes{content: !a.Content.Same(b.Content), size: a.Content.Size != b.Content.Size,
+			time: a.ModTime != b.ModTime, mode: a.Mode != b.Mode}
+	case a.Kind == object.Symlink:
+		return changes{content: a.Target != b.Target}
+	}
+	return changes{mode: a.Mode != b.Mode}
+}
+
+func updateType(e engine.Event, content bool) byte {
+	switch {
+	case !content:
+		return '.'
+	case e.New == nil || e.New.Kind != object.File:
+		return 'c'
+	case e.Side == engine.Local:
+		return '>'
+	}
+	return '<'
+}
+
+func fileType(e *replica.Entry) byte {
+	if e == nil {
+		return '?'
+	}
+	switch e.Kind {
+	case object.File:
+		return 'f'
+	case object.Directory:
+		return 'd'
+	case object.Symlink:
+		return 'L'
+	case object.Special:
+		return 'S'
+	}
+	return '?'
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"time"
+	"unicode/utf8"
+
+	"ensync/engine"
+	"ensync/engine/ancestor"
+	"ensync/engine/plan"
+	"ensync/engine/replica"
+	"ensync/store/object"
+)
+
+// statusVersion is of the schema in docs/json.md; it grows when a field changes its meaning.
+const statusVersion = 1
+
+// A record is one line of --json. Which fields go with which type is told in docs/json.md.
+type record struct {
+	StatusVersion int    `json:"status_version"`
+	Time          string `json:"time"`
+	Type          string `json:"type"`
+	Side          string `json:"side,omitempty"`
+	Path          *text  `json:"path,omitempty"`
+	PathBase64    string `json:"path_base64,omitempty"`
+
+	Info          *entryInfo `json:"info,omitempty"`
+	OldInfo       *entryInfo `json:"update_old_info,omitempty"`
+	NewInfo       *entryInfo `json:"update_new_info,omitempty"`
+	NewName       *text      `json:"rename_new_name,omitempty"`
+	NewNameBase64 string     `json:"rename_new_name_base64,omitempty"`
+	ErrorMessage  string     `json:"error_message,omitempty"`
+
+	ConflictType           string `json:"conflict_type,omitempty"`
+	ConflictReconciliation string `json:"conflict_reconciliation,omitempty"`
+
+	Result  string   `json:"result,omitempty"` // of sync_finished
+	Summary *summary `json:"summary,omitempty"`
+	Status  *status  `json:"status,omitempty"`
+	Issue   *issue   `json:"issue,omitempty"`
+}
+
+// text is a string whose bytes may be no UTF-8; those are then replaced, and the base64 field has all.
+type text string
+
+type entryInfo struct {
+	Type         string `json:"type"`
+	Mode         *int   `json:"mode,omitempty"`
+	Size         *int64 `json:"size,omitempty"`
+	ModifiedTime string `json:"modified_time,omitempty"`
+	Target       *text  `json:"target,omitempty"`
+	TargetBase64 string `json:"target_base64,omitempty"`
+}
+
+type counts struct {
+	Created int   `json:"created"`
+	Updated int   `json:"updated"`
+	Deleted int   `json:"deleted"`
+	Bytes   int64 `json:"bytes"`
+}
+
+type summary struct {
+	In        counts `json:"in"`
+	Out       counts `json:"out"`
+	Conflicts int    `json:"conflicts"`
+	Copies    int    `json:"copies"`
+	Unsynced  int    `json:"unsynced"`
+	Failed    int    `json:"failed"`
+	Examined  int    `json:"examined_directories"`
+	DryRun    bool   `json:"dry_run"`
+}
+
+type status struct {
+	Config       string `json:"config"`
+	Mounted      bool   `json:"mounted"`
+	Syncing      bool   `json:"syncing"`
+	Paused       bool   `json:"paused"`
+	LastSync     string `json:"last_sync,omitempty"`
+	LastError    string `json:"last_error,omitempty"`
+	OfflineSince string `json:"offline_since,omitempty"`
+	Failed       string `json:"failed,omitempty"`
+	PendingNames int    `json:"pending_names"`
+	PendingBytes uint64 `json:"pending_bytes"`
+	PendingSince string `json:"pending_since,omitempty"`
+	Issues       int    `json:"issues"`
+}
+
+type issue struct {
+	Kind   string `json:"kind"`
+	Reason string `json:"reason"`
+	Since  string `json:"since"`
+}
+
+// A jsonWriter prints records, one a line.
+type jsonWriter struct{ enc *json.Encoder }
+
+func newJSONWriter(w io.Writer) *jsonWriter {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return &jsonWriter{enc}
+}
+
+func (j *jsonWriter) write(r record) error {
+	r.StatusVersion, r.Time = statusVersion, stampText(time.Now())
+	return j.enc.Encode(r)
+}
+
+func stampText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+// name returns the two fields that tell a name.
+func name(s string) (*text, string) {
+	t := text(s)
+	if utf8.ValidString(s) {
+		return &t, ""
+	}
+	return &t, base64.StdEncoding.EncodeToString([]byte(s))
+}
+
+// event prints an event, if it has a record.
+func (j *jsonWriter) event(e engine.Event) error {
+	r := record{Side: e.Side.String()}
+	r.Path, r.PathBase64 = name(e.Path)
+	switch e.Kind {
+	case engine.Created:
+		r.Type, r.Info = "sync_create", infoOf(e.New)
+	case engine.Updated:
+		r.Type, r.OldInfo, r.NewInfo = "sync_update", infoOf(e.Old), infoOf(e.New)
+	case engine.Renamed:
+		r.Type = "sync_rename"
+		r.NewName, r.NewNameBase64 = name(e.NewName)
+	case engine.Deleted:
+		r.Type, r.Info = "sync_remove", infoOf(e.Old)
+		if isRemovedDirectory(e) {
+			r.Type = "sync_remove_directory"
+		}
+	case engine.DeleteTree:
+		r.Type = "sync_remove_recursively"
+	case engine.Error:
+		r.Type, r.ErrorMessage = "sync_error", e.Err.Error()
+	case engine.Inspected:
+		if e.Outcome.Conflict == plan.NoConflict || e.Outcome.Action == plan.InSync {
+			return nil
+		}
+		r.Type, r.Side = "sync_conflict", ""
+		r.ConflictType, r.ConflictReconciliation = conflictNames[e.Outcome.Conflict], actionNames[e.Outcome.Action]
+	default:
+		return nil
+	}
+	return j.write(r)
+}
+
+var conflictNames = map[plan.Conflict]string{
+	plan.EditEdit: "edit_edit", plan.EditDeleteOnServer: "edit_local_delete_remote",
+	plan.EditDeleteOnClient: "edit_remote_delete_local",
+}
+
+var actionNames = map[plan.Action]string{
+	plan.Unsync: "unsynced", plan.Irreconcilable: "irreconcilable", plan.UseClient: "use_local", plan.UseServer: "use_remote",
+	plan.Merge: "merge", plan.SplitServer: "split_remote", plan.SplitServerMove: "split_remote", plan.SplitClientMove: "split_local",
+}
+
+func infoOf(e *replica.Entry) *entryInfo {
+	if e == nil {
+		return nil
+	}
+	mode := int(e.Mode)
+	switch e.Kind {
+	case object.File:
+		return &entryInfo{Type: "file", Mode: &mode, Size: &e.Content.Size, ModifiedTime: stampText(time.Unix(0, e.ModTime))}
+	case object.Directory:
+		return &entryInfo{Type: "directory", Mode: &mode}
+	case object.Symlink:
+		i := &entryInfo{Type: "symlink"}
+		i.Target, i.TargetBase64 = name(e.Target)
+		return i
+	}
+	return &entryInfo{Type: "special"}
+}
+
+func summaryOf(s engine.Summary, dryRun bool) *summary {
+	side := func(c engine.Counts) counts { return counts(c) }
+	return &summary{In: side(s.In), Out: side(s.Out), Conflicts: s.Conflicts, Copies: s.Copies, Unsynced: s.Unsynced,
+		Failed: s.Failed, Examined: s.Examined, DryRun: dryRun}
+}
+
+func (j *jsonWriter) issue(i ancestor.Issue) error {
+	r := record{Type: "issue", Issue: &issue{Kind: string(i.Kind), Reason: i.Reason, Since: stampText(i.Since)}}
+	r.Path, r.PathBase64 = name(i.Path)
+	return j.write(r)
+}

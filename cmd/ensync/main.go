@@ -1,0 +1,59 @@
+// Command ensync keeps a directory tree the same on all of a person's machines, through an encrypted store.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func main() { os.Exit(run()) }
+
+// run is main with an exit code, for tests that run it as a program.
+func run() int {
+	protect()
+	ctx, stop := interruptible(os.Stderr)
+	defer stop()
+	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	err := a.command().ExecuteContext(ctx)
+	if a.release != nil {
+		a.release()
+	}
+	printError(os.Stderr, err)
+	return exitCode(err)
+}
+
+// protect keeps secrets out of core dumps, and what we write out of other users' reach.
+func protect() {
+	unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
+	unix.Umask(0o077)
+}
+
+// graceful bounds how long the first signal waits before the program ends anyway. Whatever is under way keeps its
+// promises all the same: it could as well have been killed.
+const graceful = 10 * time.Second
+
+// interruptible returns a context that the first SIGINT or SIGTERM ends. A second one kills.
+func interruptible(stderr io.Writer) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		select {
+		case <-ctx.Done():
+		case s := <-signals:
+			signal.Stop(signals)
+			signal.Reset(syscall.SIGINT, syscall.SIGTERM)
+			fmt.Fprintf(stderr, "\nensync: stopping because of a signal (%v); once more kills it\n", s)
+			cancel(errInterrupted)
+			time.AfterFunc(graceful, func() { os.Exit(exitFailed) })
+		}
+	}()
+	return ctx, func() { signal.Stop(signals); cancel(nil) }
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"ensync": main})
+}
+
+// TestScripts runs the stories in testdata/script at the top of the module.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:   filepath.Join("..", "..", "testdata", "script"),
+		Setup: setUpScript,
+		Condition: func(cond string) (bool, error) {
+			return cond == "fuse" && canMount(), nil
+		},
+		RequireExplicitExec: true,
+	})
+}
+
+// setUpScript gives each script a home of its own, and passphrases that are long enough to be stretched quickly.
+func setUpScript(env *testscript.Env) error {
+	env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
+	env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, "cache"))
+	env.Setenv("XDG_RUNTIME_DIR", filepath.Join(env.WorkDir, "run"))
+	env.Setenv("ENSYNC_CONFIG", "")
+	for _, dir := range []string{"home", "cache", "run"} {
+		if err := os.Mkdir(filepath.Join(env.WorkDir, dir), 0o700); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"one", "two", "three"} {
+		pass := strings.Repeat(name+" is a long passphrase, ", 16)
+		if err := os.WriteFile(filepath.Join(env.WorkDir, "pass-"+name), []byte(pass+"\n"), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// canMount reports whether this machine lets us mount.
+func canMount() bool {
+	f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	return os.Geteuid() == 0 && f.Close() == nil
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ensync/engine/config"
+	"ensync/engine/service"
+	"ensync/engine/session"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	var asJSON, follow bool
+	cmd := &cobra.Command{
+		Use:   "status [CONFIG]",
+		Short: "Show what is out of sync, and how the last sync went",
+		Long: `Show when the last sync was, whether the tree is mounted, and each entry that failed
+or stays out of sync, with the reason. The exit code is 3 if there are any.
+
+Only for a tree that was mounted and is not now, the passphrase is needed: what a mount
+keeps on this machine is encrypted.`,
+		Args: between(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := a.configOnly(args)
+			if err != nil {
+				return err
+			}
+			cfg, err := a.load(path)
+			if err != nil {
+				return err
+			}
+			if follow {
+				return a.followStatus(cmd.Context(), cfg, asJSON)
+			}
+			st, err := a.status(cmd.Context(), cfg)
+			if err == nil {
+				err = a.showStatus(cfg, st, asJSON)
+			}
+			return interrupted(cmd.Context(), err)
+		},
+	}
+	a.keyOption(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON objects")
+	cmd.Flags().BoolVar(&follow, "watch", false, "keep running, and show it again whenever it changes")
+	return cmd
+}
+
+// status asks the mount, or reads what the last sync recorded.
+func (a *app) status(ctx context.Context, cfg *config.Config) (service.Status, error) {
+	client, err := service.Dial(ctx, cfg.Dir)
+	if err == nil {
+		return client.Status(ctx)
+	}
+	if !errors.Is(err, service.ErrNotRunning) {
+		return service.Status{}, err
+	}
+	var s session.Standing
+	if session.WasMounted(cfg) {
+		s, err = a.standingOfMount(ctx, cfg)
+	} else {
+		s, err = session.DirectoryStanding(ctx, cfg)
+	}
+	return service.Status{LastSync: s.LastSync, Issues: s.Issues}, err
+}
+
+func (a *app) standingOfMount(ctx context.Context, cfg *config.Config) (s session.Standing, err error) {
+	err = a.withStore(ctx, cfg.Dir, func(st *session.Store) error {
+		m, err := st.OpenMounted(ctx, func(error) {})
+		if err != nil {
+			return err
+		}
+		s, err = m.Standing(ctx)
+		return errors.Join(err, m.Close())
+	})
+	return s, err
+}
+
+// followStatus shows the status until ctx ends.
+func (a *app) followStatus(ctx context.Context, cfg *config.Config, asJSON bool) error {
+	var shown *service.Status
+	for {
+		st, err := a.status(ctx, cfg)
+		if err != nil {
+			return interrupted(ctx, err)
+		}
+		if shown == nil || !reflect.DeepEqual(*shown, st) {
+			if err := a.showStatus(cfg, st, asJSON); err != nil && err != errOutOfSync {
+				return err
+			}
+			shown = &st
+		}
+		if err := pause(ctx, poll); err != nil {
+			return interrupted(ctx, err)
+		}
+	}
+}
+
+// showStatus prints a status; the error is errOutOfSync if something is.
+func (a *app) showStatus(cfg *config.Config, st service.Status, asJSON bool) error {
+	show := a.printStatus
+	if asJSON {
+		show = a.printStatusJSON
+	}
+	if err := show(cfg, st); err != nil {
+		return err
+	}
+	if len(st.Issues) > 0 {
+		return errOutOfSync
+	}
+	return nil
+}
+
+func (a *app) printStatus(cfg *config.Config, st service.Status) error {
+	p := func(what, format string, args ...any) {
+		fmt.Fprintf(a.stdout, "%-15s %s\n", what+":", fmt.Sprintf(format, args...))
+	}
+	p("configuration", "%s", cfg.Dir)
+	p("store", "%s, tree %s", cfg.General.Server, cfg.General.ServerRoot)
+	mounted := "no"
+	if st.Mounted {
+		mounted = "yes, at " + cfg.General.Path
+	}
+	p("mounted", "%s", mounted)
+	p("last sync", "%s", since(st.LastSync))
+	switch {
+	case st.Syncing:
+		p("now", "syncing")
+	case st.Paused:
+		p("now", "paused")
+	}
+	if !st.Offline.IsZero() {
+		p("out of reach", "since %s: %s", timeText(st.Offline), st.LastError)
+	} else if st.LastError != "" {
+		p("last error", "%s", st.LastError)
+	}
+	if st.Failed != "" {
+		p("failed", "%s", st.Failed)
+	}
+	if n := st.Pending.Names; n > 0 {
+		p("only here", "%s, %s, since %s", plural(n, "entry", "entries"), sizeText(int64(st.Pending.Bytes)), timeText(st.Pending.Since))
+	}
+	if len(st.Issues) == 0 {
+		p("out of sync", "nothing that was seen at the last sync")
+		return nil
+	}
+	p("out of sync", "%s", plural(len(st.Issues), "entry", "entries"))
+	for _, i := range st.Issues {
+		fmt.Fprintf(a.stdout, "  %-10s %s: %s (since %s)\n", i.Kind, printable(i.Path), i.Reason, timeText(i.Since))
+	}
+	return nil
+}
+
+func since(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return timeText(t)
+}
+
+func (a *app) printStatusJSON(cfg *config.Config, st service.Status) error {
+	j := newJSONWriter(a.stdout)
+	err := j.write(record{Type: "status", Status: &status{Config: cfg.Dir, Mounted: st.Mounted, Syncing: st.Syncing,
+		Paused: st.Paused, LastSync: stampText(st.LastSync), LastError: st.LastError, OfflineSince: stampText(st.Offline),
+		PendingNames: st.Pending.Names, PendingBytes: st.Pending.Bytes,
+		PendingSince: stampText(st.Pending.Since), Failed: st.Failed, Issues: len(st.Issues)}})
+	for _, i := range st.Issues {
+		if err == nil {
+			err = j.issue(i)
+		}
+	}
+	return err
+}

@@ -1,0 +1,69 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"ensync/engine/config"
+	"ensync/keys"
+	"ensync/store"
+	"ensync/store/dir"
+)
+
+// CreateStore makes a store where the configuration says that one is, and opens it. It is store.Create: the place must
+// be empty, and this machine must not remember a store there.
+func CreateStore(ctx context.Context, cfg *config.Config, pass []byte, keyName string, opt Options) (*Store, error) {
+	if err := cfg.EnsurePrivateDir(); err != nil {
+		return nil, err
+	}
+	mem, err := store.OpenMemory(filepath.Join(cfg.PrivateDir(), "store.json"))
+	if err != nil {
+		return nil, err
+	}
+	if cfg.General.Server.Kind == config.ServerPath {
+		if err := dir.Create(cfg.General.Server.Path); err != nil {
+			return nil, err
+		}
+	}
+	b, err := OpenBackend(cfg.General.Server)
+	if err != nil {
+		return nil, err
+	}
+	// Said before anything else: a store that is there is no damage, whatever this machine remembers.
+	if _, err := store.ReadKeys(ctx, b, nil); err == nil {
+		return nil, errors.Join(fmt.Errorf("create store %s: %w: it has a store with keys already; use that one", b.Location(),
+			store.ErrExists), b.Close())
+	}
+	s := &Store{Config: cfg, Backend: b, notice: opt.Notice}
+	if s.notice == nil {
+		s.notice = func(string) {}
+	}
+	o := StoreOptions(cfg)
+	o.Memory = mem
+	if s.Store, err = store.Create(ctx, b, params(cfg), pass, keyName, o); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return s, nil
+}
+
+// params are the properties that the configuration wants of a new store.
+func params(cfg *config.Config) store.Params {
+	return store.Params{BlockSize: cfg.General.BlockSize, Chunking: cfg.General.Chunking}
+}
+
+// Keys reads the configured store's key store without a passphrase. store.ErrNoStore if certainly nothing
+// is there.
+func Keys(ctx context.Context, cfg *config.Config) (*keys.File, error) {
+	b, err := OpenBackend(cfg.General.Server)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	mem, err := store.OpenMemory(filepath.Join(cfg.PrivateDir(), "store.json"))
+	if err != nil {
+		return nil, err
+	}
+	return store.ReadKeys(ctx, b, mem)
+}

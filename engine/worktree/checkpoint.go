@@ -135,7 +135,7 @@ func (b *batch) addInode(n *inode) {
 		}
 	}
 	r := row{ino: n.ino}
-	if n.ext.count > 0 {
+	if n.ext.anyLogged() {
 		r.flag |= rowLogged
 	}
 	if n.nlink == 0 {

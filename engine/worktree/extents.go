@@ -270,6 +270,15 @@ func (m *extents) settle(off, end uint64) {
 	}
 }
 
+// anyLogged reports whether any bytes are in the log's data frames.
+func (m *extents) anyLogged() (found bool) {
+	m.each(0, maxSize, func(e extent) bool {
+		found = e.kind == logged
+		return !found
+	})
+	return found
+}
+
 // all returns every extent in order.
 func (m *extents) all() []extent {
 	out := make([]extent, 0, m.count)
@@ -277,10 +286,4 @@ func (m *extents) all() []extent {
 		out = append(out, l...)
 	}
 	return out
-}
-
-// covered returns how many bytes below end are in extents of any kind.
-func (m *extents) covered(end uint64) (n uint64) {
-	m.each(0, end, func(e extent) bool { n += e.len; return true })
-	return n
 }

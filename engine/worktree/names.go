@@ -130,6 +130,7 @@ func (t *Tree) Make(ctx context.Context, parent Ino, name string, m Make) (Attr,
 	if len(m.Target) > maxTarget {
 		return Attr{}, syscall.ENAMETOOLONG
 	}
+	t.throttle(ctx)
 	if err := t.room(entryCost); err != nil {
 		return Attr{}, err
 	}

@@ -177,8 +177,33 @@ func (t *Tree) keep(ctx context.Context) {
 // How much may gather before a checkpoint is due early.
 const (
 	checkpointBytes  = 16 << 20
-	checkpointInodes = 16384
+	checkpointInodes = 8192
 )
+
+// throttle makes who creates wait while the catalogue is far behind, because what it does not have yet must stay in
+// memory. When ctx ends, the creation goes on.
+func (t *Tree) throttle(ctx context.Context) {
+	for {
+		t.mu.Lock()
+		waiting := len(t.dirty)
+		if waiting >= checkpointInodes {
+			t.wantCheckpoint()
+		}
+		t.mu.Unlock()
+		if waiting < 2*checkpointInodes {
+			return
+		}
+		if t.saving.TryLock() { // nobody is writing it
+			t.saving.Unlock()
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
 
 // Tick does what is due: changes that waited long enough go to the log, and the catalogue follows.
 func (t *Tree) Tick(ctx context.Context) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,24 +22,32 @@ func (s *soak) disorder(ctx context.Context) error {
 		fate[i] = s.fate()
 	}
 	errs := make([]error, len(order))
-	if s.rng.IntN(3) > 0 {
-		for i, m := range order {
-			errs[i] = s.sync(ctx, s.machines[m], fate[i])
-		}
-		return errors.Join(errs...)
-	}
+	killed := make([]bool, len(order))
+	together := s.rng.IntN(3) == 0
+	begin := time.Now()
 	var wait sync.WaitGroup
 	for i, m := range order {
-		wait.Go(func() { errs[i] = trySync(ctx, s.machines[m], fate[i]) })
+		wait.Go(func() { killed[i], errs[i] = trySync(ctx, s.machines[m], fate[i]) })
+		if !together {
+			wait.Wait()
+		}
 	}
 	wait.Wait()
-	s.syncs += len(order)
-	for _, f := range fate {
-		if f > 0 {
+	s.count(killed, time.Since(begin))
+	return errors.Join(errs...)
+}
+
+// count counts syncs, and learns how long one takes that is let be.
+func (s *soak) count(killed []bool, took time.Duration) {
+	s.syncs += len(killed)
+	for _, k := range killed {
+		if k {
 			s.kills++
 		}
 	}
-	return errors.Join(errs...)
+	if !slices.Contains(killed, true) {
+		s.usual = (3*s.usual + took/time.Duration(len(killed))) / 4
+	}
 }
 
 // fate says after how long a sync is killed; 0: not at all.
@@ -50,34 +59,27 @@ func (s *soak) fate() time.Duration {
 	return 1 + time.Duration(s.rng.Int64N(int64(usual)))
 }
 
-func (s *soak) sync(ctx context.Context, m *machine.Machine, fate time.Duration) error {
-	begin := time.Now()
-	err := trySync(ctx, m, fate)
-	s.syncs++
-	if fate > 0 {
-		s.kills++
-	} else {
-		s.usual = (3*s.usual + time.Since(begin)) / 4
-	}
-	return err
-}
-
-// trySync runs one sync. Being killed is no failure, and neither is that entries stay out of sync for now.
-func trySync(ctx context.Context, m *machine.Machine, fate time.Duration) error {
+// trySync runs one sync, and reports whether it was killed. That is no failure, and neither is that entries stay out of
+// sync for now.
+func trySync(ctx context.Context, m *machine.Machine, fate time.Duration) (killed bool, err error) {
 	limited, stop := ctx, context.CancelFunc(func() {})
 	if fate > 0 {
 		limited, stop = context.WithTimeout(ctx, fate) // its end is kill -9
 	}
 	defer stop()
-	_, err := m.Sync(limited, "--confirm-loss")
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
+	_, err = m.Sync(limited, "--confirm-loss")
 	var failure *machine.Failure
-	if errors.As(err, &failure) && (failure.Code == machine.Partial || fate > 0 && limited.Err() != nil && failure.Code == -1) {
-		return nil
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return false, ctx.Err()
+	case !errors.As(err, &failure):
+		return false, err
+	case limited.Err() != nil && failure.Code == -1:
+		return true, nil
+	case failure.Code == machine.OK || failure.Code == machine.Partial: // done, if only just
+		return false, nil
 	}
-	return err
+	return false, err
 }
 
 // settle syncs in turn, unhindered, until the store stays as it is and all exit with 0.

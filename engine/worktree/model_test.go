@@ -411,7 +411,7 @@ func (m *model) act() {
 
 // TestModel: random operations give what the model says, across evictions, checkpoints, restarts and crashes.
 func TestModel(t *testing.T) {
-	steps, seeds := 400, uint64(8)
+	steps, seeds := 400, uint64(5)
 	if testing.Short() {
 		seeds = 1
 	}

@@ -1,7 +1,9 @@
 // Command soak edits the trees of two machines at random, syncs them through one store, kills syncs at random moments,
 // and checks after each round what is promised.
 //
-//	go run ./scripts/soak -ensync bin/ensync -for 10m [-seed N] [-kill 0.5] [-dir DIR]
+//	go run ./scripts/soak -ensync bin/ensync -for 10m [-seed N] [-kill 0.5] [-mount] [-dir DIR]
+//
+// With -mount the second machine shows its tree as a mount, and it is the mount's process that is killed.
 //
 // After each round, when both machines have synced until nothing changes: the trees are equal in names, bytes, modes,
 // link targets and modification times; each content that was ever written is in them unless a user who had it before
@@ -11,6 +13,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -28,6 +31,7 @@ func main() {
 	length := flag.Duration("for", 5*time.Minute, "how long")
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "where randomness starts")
 	kill := flag.Float64("kill", 0.5, "how many of the syncs are killed")
+	mount := flag.Bool("mount", false, "mount the tree of the second machine")
 	dir := flag.String("dir", "", "where to work (default: a temporary directory)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -38,7 +42,7 @@ func main() {
 		os.Exit(1)
 	}
 	fmt.Printf("soak: seed %d, in %s\n", *seed, base)
-	s := &soak{base: base, rng: rand.New(rand.NewPCG(*seed, 0)), kill: *kill, until: time.Now().Add(*length)}
+	s := &soak{base: base, rng: rand.New(rand.NewPCG(*seed, 0)), kill: *kill, mount: *mount, until: time.Now().Add(*length)}
 	err = s.run(ctx, *binary)
 	fmt.Printf("soak: %d rounds, %d edits, %d syncs, %d of them killed, %d contents, %d conflict copies\n",
 		s.rounds, s.edits, s.syncs, s.kills, len(s.written), s.conflicts)
@@ -57,8 +61,9 @@ type soak struct {
 	base     string
 	rng      *rand.Rand
 	kill     float64
+	mount    bool
 	until    time.Time
-	machines []*machine.Machine
+	machines []*client
 
 	written  map[string]bool // marks of all contents that were ever made
 	replaced map[string]bool // those that a user replaced or deleted, having them before their eyes
@@ -70,7 +75,7 @@ type soak struct {
 
 func (s *soak) storeDir() string { return filepath.Join(s.base, "store") }
 
-func (s *soak) run(ctx context.Context, binary string) error {
+func (s *soak) run(ctx context.Context, binary string) (err error) {
 	s.written, s.replaced = map[string]bool{}, map[string]bool{}
 	for _, name := range []string{"a", "b"} {
 		m, err := machine.New(binary, s.base, name, s.storeDir(), "")
@@ -80,7 +85,14 @@ func (s *soak) run(ctx context.Context, binary string) error {
 		if err := m.Setup(ctx); err != nil {
 			return err
 		}
-		s.machines = append(s.machines, m)
+		s.machines = append(s.machines, &client{Machine: m})
+	}
+	if s.mount {
+		b := s.machines[1]
+		if err := errors.Join(b.Manual(), b.start(ctx)); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, b.stop(err == nil)) }()
 	}
 	for time.Now().Before(s.until) && ctx.Err() == nil {
 		if err := s.round(ctx); err != nil {

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"ensync/scripts/internal/machine"
 )
 
 // attempts bounds how many syncs of both machines may be needed until nothing changes.
@@ -27,7 +25,7 @@ func (s *soak) disorder(ctx context.Context) error {
 	begin := time.Now()
 	var wait sync.WaitGroup
 	for i, m := range order {
-		wait.Go(func() { killed[i], errs[i] = trySync(ctx, s.machines[m], fate[i]) })
+		wait.Go(func() { killed[i], errs[i] = s.machines[m].sync(ctx, fate[i]) })
 		if !together {
 			wait.Wait()
 		}
@@ -59,29 +57,6 @@ func (s *soak) fate() time.Duration {
 	return 1 + time.Duration(s.rng.Int64N(int64(usual)))
 }
 
-// trySync runs one sync, and reports whether it was killed. That is no failure, and neither is that entries stay out of
-// sync for now.
-func trySync(ctx context.Context, m *machine.Machine, fate time.Duration) (killed bool, err error) {
-	limited, stop := ctx, context.CancelFunc(func() {})
-	if fate > 0 {
-		limited, stop = context.WithTimeout(ctx, fate) // its end is kill -9
-	}
-	defer stop()
-	_, err = m.Sync(limited, "--confirm-loss")
-	var failure *machine.Failure
-	switch {
-	case err == nil || ctx.Err() != nil:
-		return false, ctx.Err()
-	case !errors.As(err, &failure):
-		return false, err
-	case limited.Err() != nil && failure.Code == -1:
-		return true, nil
-	case failure.Code == machine.OK || failure.Code == machine.Partial: // done, if only just
-		return false, nil
-	}
-	return false, err
-}
-
 // settle syncs in turn, unhindered, until the store stays as it is and all exit with 0.
 func (s *soak) settle(ctx context.Context) error {
 	var last error
@@ -95,8 +70,7 @@ func (s *soak) settle(ctx context.Context) error {
 			_, err := m.Sync(ctx, "--confirm-loss")
 			s.syncs++
 			last = errors.Join(last, err)
-			var failure *machine.Failure
-			if err != nil && !(errors.As(err, &failure) && failure.Code == machine.Partial) {
+			if err != nil && !partial(err) {
 				return err
 			}
 		}

@@ -3,6 +3,7 @@
 package machine
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -80,6 +81,20 @@ func (m *Machine) Setup(ctx context.Context) error {
 	_, err := m.Run(ctx, "setup", m.Config, m.Local, m.store, "--yes", "--key", "file:"+m.key, "--root", "root",
 		"--compression", "default", "--mode", "conservative-sync")
 	return err
+}
+
+// Manual makes a mount of this machine sync on request only.
+func (m *Machine) Manual() error {
+	path := filepath.Join(m.Config, "config.toml")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	const proposed = "# interval = \"30s\"\n"
+	if bytes.Count(text, []byte(proposed)) != 1 {
+		return fmt.Errorf("%s: has no line %q", path, proposed)
+	}
+	return os.WriteFile(path, bytes.Replace(text, []byte(proposed), []byte("interval = 0\n"), 1), 0o600)
 }
 
 // Command prepares a run of the program on this machine. It is killed when ctx ends.

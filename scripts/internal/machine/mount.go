@@ -85,12 +85,20 @@ func (l *Mount) Unmount(ctx context.Context) (Usage, error) {
 	return UsageOf(l.cmd.ProcessState, time.Since(l.begin)), err
 }
 
-// Kill ends the mount as a power cut would, and takes away what stays in the file system.
-func (l *Mount) Kill() error {
+// Crash ends the mount's process with kill -9. The next Mount finds what is left.
+func (l *Mount) Crash() error {
 	if err := l.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	<-l.done
+	return nil
+}
+
+// Kill is Crash, and takes away what stays in the file system.
+func (l *Mount) Kill() error {
+	if err := l.Crash(); err != nil {
+		return err
+	}
 	if mounted(l.machine.Local) || stale(l.machine.Local) {
 		return exec.Command("fusermount3", "-u", "-z", l.machine.Local).Run()
 	}

@@ -100,7 +100,7 @@ func (s *Store) unknownBlock(t block.Type, id object.ID) error {
 func (s *Store) readBlock(ctx context.Context, l index.Location, t block.Type, mac *block.MAC, key object.Key, limit int) ([]byte, error) {
 	name := l.Pack.Object()
 	fetch := func(ctx context.Context) ([]byte, error) { return s.b.Get(ctx, name, l.Entry.Offset, l.Entry.Length) }
-	cached := s.opt.Cache != nil
+	cached := s.cachesType(t)
 	for {
 		var sealed []byte
 		var err error
@@ -129,6 +129,21 @@ func (s *Store) readBlock(ctx context.Context, l index.Location, t block.Type, m
 		}
 		s.opt.Cache.Forget(name, l.Entry.Offset, l.Entry.Length)
 		cached = false // perhaps it was only the local copy
+	}
+}
+
+// cachesType reports whether the cache keeps blocks of a type.
+func (s *Store) cachesType(t block.Type) bool {
+	return s.opt.Cache != nil && (t.Kind != block.Data || s.opt.CacheData)
+}
+
+// keep puts the blocks of a pack that was written into the cache: what is in use on this machine stays readable while
+// the store is out of reach.
+func (s *Store) keep(p index.Pack, data []byte) {
+	for _, e := range p.Table {
+		if s.cachesType(e.Type) {
+			s.opt.Cache.Add(p.Name.Object(), e.Offset, e.Length, data[e.Offset:e.Offset+e.Length])
+		}
 	}
 }
 

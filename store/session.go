@@ -302,6 +302,7 @@ func (w *Session) store(name pack.Name, b *pack.Builder) error {
 	if err := putNew(w.ctx, w.s.b, p.Name.Object(), data); err != nil {
 		return err
 	}
+	w.s.keep(p, data)
 	w.mu.Lock()
 	w.unlisted = append(w.unlisted, p)
 	w.stats.Packs++

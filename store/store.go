@@ -38,6 +38,8 @@ const (
 type Cache interface {
 	// Get returns a piece, and calls fetch for what it does not have.
 	Get(ctx context.Context, name string, offset, length int64, fetch func(context.Context) ([]byte, error)) ([]byte, error)
+	// Add keeps a piece that the caller has anyway.
+	Add(name string, offset, length int64, data []byte)
 	// Forget drops a piece that turned out to be of no use.
 	Forget(name string, offset, length int64)
 }
@@ -45,7 +47,8 @@ type Cache interface {
 // Options are what a client brings to a store.
 type Options struct {
 	Memory      *Memory // what this client remembers of the store; nil: no protection against roll-back
-	Cache       Cache   // nil: none
+	Cache       Cache   // of what is read, and of what was written; nil: none
+	CacheData   bool    // the cache keeps the data of files too, not only directories and the like
 	IndexDir    string  // directory of the local index database, which any number of processes may share; "": in memory
 	Client      string  // this client's name, sealed into commits; at most 255 bytes
 	Compression Level   // of what this client writes

@@ -24,14 +24,14 @@ import (
 	"ensync/store/dir"
 )
 
-// cacheBytes bounds the local cache of encrypted objects of one store.
-const cacheBytes = 4 << 30
-
 // Options are what a command line adds to a configuration.
 type Options struct {
 	Key    *keys.Source // replaces the configured passphrase
 	Asker  keys.Asker   // asks for passphrases
 	Notice func(string) // told of what a user should know although nothing failed; nil: nobody
+	// KeepData lets the local cache hold the content of files too, as a mount wants it: what it wrote or read stays
+	// readable while the store is out of reach.
+	KeepData bool
 }
 
 // Store is an open store with what it stands on.
@@ -95,13 +95,13 @@ func OpenStore(ctx context.Context, cfg *config.Config, pass []byte, opt Options
 	if s.notice == nil {
 		s.notice = func(string) {}
 	}
-	if err := s.open(ctx, pass); err != nil {
+	if err := s.open(ctx, pass, opt); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
 	return s, nil
 }
 
-func (s *Store) open(ctx context.Context, pass []byte) error {
+func (s *Store) open(ctx context.Context, pass []byte, o Options) error {
 	mem, err := store.OpenMemory(filepath.Join(s.Config.PrivateDir(), "store.json"))
 	if err != nil {
 		return err
@@ -109,8 +109,8 @@ func (s *Store) open(ctx context.Context, pass []byte) error {
 	opt := StoreOptions(s.Config)
 	opt.Memory = mem
 	if id, known := mem.StoreID(); known {
-		s.cache = cache.New(cache.DefaultDir(), fmt.Sprintf("%x", id), cacheBytes)
-		opt.Cache = s.cache
+		s.cache = cache.New(cache.DefaultDir(), fmt.Sprintf("%x", id), s.Config.Mount.Cache)
+		opt.Cache, opt.CacheData = s.cache, o.KeepData
 		opt.IndexDir = indexDir(s.cache)
 	}
 	if s.Store, err = store.Open(ctx, s.Backend, pass, opt); err != nil {

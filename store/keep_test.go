@@ -54,4 +54,3 @@ func TestWhatWasWrittenStaysReadableWithoutTheStore(t *testing.T) {
 		s.Close()
 	}
 }
-

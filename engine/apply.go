@@ -93,7 +93,7 @@ func (d *directory) applyServer(steps []step) {
 	for i, r := range d.Server.Apply(d.ctx, d.dir, changes) {
 		switch s := steps[i]; {
 		case r.Err != nil:
-			d.failed(d.visit, join(d.dir, s.n.text()), r.Err)
+			d.failedStep(s, r.Err)
 		case s.out.Action == plan.Merge:
 			d.note(Remote, s, changes[i], r, nil)
 			d.client = append(d.client, s)
@@ -101,6 +101,12 @@ func (d *directory) applyServer(steps []step) {
 			d.note(Remote, s, changes[i], r, &d.pending.out)
 		}
 	}
+}
+
+// failedStep notes that a name could not be changed. If it is a directory, nobody looked below it.
+func (d *directory) failedStep(s step, err error) {
+	isDir := s.n.client.Kind == object.Directory && s.n.server.Kind == object.Directory
+	d.failedBelow(d.visit, join(d.dir, s.n.text()), isDir, err)
 }
 
 func (d *directory) serverChange(s step) replica.Change {
@@ -135,7 +141,7 @@ func (d *directory) applyClient(steps []step) {
 	for i, r := range d.Client.Apply(d.ctx, d.dir, changes) {
 		s := made[i]
 		if r.Err != nil {
-			d.failed(d.visit, join(d.dir, s.n.text()), r.Err)
+			d.failedStep(s, r.Err)
 			continue
 		}
 		if !s.trust && r.Entry != nil {

@@ -115,7 +115,10 @@ func (p *pass) settle(ctx context.Context, tags []string, lists ...[]ancestor.Ag
 			return fmt.Errorf("settle %q: %w", dir, err)
 		}
 	}
-	return nil
+	if p.resettle { // what an earlier sync did not settle is known to be only when this one is through
+		return nil
+	}
+	return p.Ancestor.Settled(ctx)
 }
 
 // A move of a client's directory is prepared under a tag that tells it, since the client knows no commits.

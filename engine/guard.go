@@ -15,7 +15,7 @@ const guardMin = 20
 // would be done looks like an accident rather than somebody's will.
 //
 // A first sync has no ancestor, and so deletes nothing unless the mode forces it to: it goes ahead unlooked.
-func (s *syncer) guard(ctx context.Context) (map[string]bool, error) {
+func (s *syncer) guard(ctx context.Context) (focus, error) {
 	root, err := s.Client.List(ctx, "")
 	if err != nil {
 		return nil, fmt.Errorf("read the local tree: %w", err)
@@ -39,11 +39,14 @@ func (s *syncer) guard(ctx context.Context) (map[string]bool, error) {
 			return nil, err
 		}
 	}
+	if s.resettle { // also what is in sync is to be told to the client again
+		return nil, nil
+	}
 	if len(p.work) > 0 {
 		return p.work, nil
 	}
 	s.sum.Examined = p.sum.Examined
-	return map[string]bool{}, nil
+	return focus{}, nil
 }
 
 // serverAgrees lets an empty local root pass only if the server has nothing either.

@@ -73,7 +73,7 @@ func (p *pass) leaveLooking(v *visit) error {
 		}
 		if now != v.knownMark && !v.noServer {
 			p.mu.Lock()
-			p.work[v.dir] = true
+			p.work.add(v.dir, false)
 			p.mu.Unlock()
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 // look is a visit's own part: compare, decide, apply, and push the directories below.
 func (p *pass) look(v *visit) error {
+	v.all = p.focus[v.dir] || v.up != nil && v.up.all
 	same, err := p.serverSame(v)
 	if err != nil {
 		return err
@@ -176,7 +177,7 @@ func (d *directory) reconcile() error {
 		d.inspect(d.names[i])
 	}
 	if d.isWork {
-		d.locked(func() { d.pass.work[d.dir] = true })
+		d.locked(func() { d.pass.work.add(d.dir, false) })
 	}
 	d.noteFound()
 	if d.looking {
@@ -304,7 +305,7 @@ func (d *directory) committed(name string) bool {
 
 // later leaves the directory to another pass of this sync.
 func (d *directory) later() {
-	d.locked(func() { d.again[d.dir], d.unclean = true, true })
+	d.locked(func() { d.again.add(d.dir, false); d.unclean = true })
 }
 
 // found notes a name on which nothing is to be changed, and enters it if both sides have a directory.

@@ -18,7 +18,7 @@ type pass struct {
 	*syncer
 	looking bool            // only look: a dry run, or the loss guard's
 	quiet   bool            // report nothing
-	focus   map[string]bool // directories to look at; nil: all. Those above them are passed through.
+	focus   focus           // directories to look at; nil: all. Those above them are passed through.
 	through map[string]bool // directories above those in focus
 
 	ctx    context.Context
@@ -32,16 +32,24 @@ type pass struct {
 	stack   []*visit // directories to look at, last in, first out
 	open    int      // visits not finished
 	pending *batch
-	again   map[string]bool // directories that another pass must look at
-	work    map[string]bool // looking: directories where something would be done
+	again   focus // directories that another pass must look at
+	work    focus // looking: directories where something would be done
 	sum     Summary
 }
 
-func (s *syncer) newPass(looking bool, focus map[string]bool) *pass {
-	p := &pass{syncer: s, looking: looking, focus: focus, pending: newBatch(),
-		again: map[string]bool{}, work: map[string]bool{}, through: map[string]bool{}}
+// A focus names directories to look at, and whether with all below: what an earlier pass could not read, it did not go
+// on from, so nobody knows what is there.
+type focus map[string]bool
+
+func (f focus) has(dir string) bool { _, ok := f[dir]; return ok }
+
+func (f focus) add(dir string, all bool) { f[dir] = f[dir] || all }
+
+func (s *syncer) newPass(looking bool, on focus) *pass {
+	p := &pass{syncer: s, looking: looking, focus: on, pending: newBatch(),
+		again: focus{}, work: focus{}, through: map[string]bool{}}
 	p.wake.L = &p.mu
-	for dir := range focus {
+	for dir := range on {
 		for dir != "" {
 			dir = up(dir)
 			p.through[dir] = true
@@ -147,7 +155,10 @@ func (p *pass) finish(v *visit) {
 }
 
 // failed notes that an operation failed. What fails everything, ends the pass.
-func (p *pass) failed(v *visit, path string, err error) {
+func (p *pass) failed(v *visit, path string, err error) { p.failedBelow(v, path, path == v.dir, err) }
+
+// failedBelow is failed for what may be a directory into which the pass now does not go.
+func (p *pass) failedBelow(v *visit, path string, all bool, err error) {
 	if cause := context.Cause(p.ctx); cause != nil {
 		return // everything fails now
 	}
@@ -157,9 +168,9 @@ func (p *pass) failed(v *visit, path string, err error) {
 	}
 	p.mu.Lock()
 	v.unclean = true
-	p.work[v.dir] = true
+	p.work.add(v.dir, all)
 	if errors.Is(err, replica.ErrChanged) && p.retries(v) {
-		p.again[v.dir] = true
+		p.again.add(v.dir, all)
 		p.mu.Unlock()
 		return
 	}
@@ -189,7 +200,7 @@ func (p *pass) tell(e Event) {
 
 // inFocus reports whether a directory below v is to be looked at.
 func (p *pass) inFocus(v *visit, dir string) bool {
-	return p.focus == nil || v.free || p.focus[dir] || p.through[dir]
+	return p.focus == nil || v.free || v.all || p.focus.has(dir) || p.through[dir]
 }
 
 // A visit is one directory being looked at.
@@ -202,6 +213,7 @@ type visit struct {
 
 	same     bool // nothing changed in the server's tree here and below since the ancestor's mark
 	free     bool // made, moved or being deleted in this pass: look at everything below
+	all      bool // look at everything below, as the focus asks for it here or above
 	looked   bool // its names were decided on, so its issues are all there are
 	noClient bool // the client has no such directory (yet)
 	noServer bool // the server has no such directory (yet)

@@ -72,6 +72,9 @@ func Sync(ctx context.Context, cfg Config) (Summary, error) {
 		}
 	}
 	err := s.run(ctx)
+	if err == nil && s.resettle {
+		err = s.Ancestor.Settled(ctx)
+	}
 	if err == nil && !cfg.DryRun {
 		err = s.countIssues(ctx)
 	}
@@ -95,7 +98,8 @@ func (s *syncer) countIssues(ctx context.Context) error {
 // A syncer is one sync: as many passes over the trees as it takes.
 type syncer struct {
 	Config
-	sum Summary
+	sum      Summary
+	resettle bool // the client missed what an earlier sync agreed on, so this one looks at all and tells it again
 	// Guarded by the lock of the pass under way:
 	tries map[string]int  // per directory, how often a pass came back to it
 	dirt  map[string]bool // directories that the last visit left unclean
@@ -190,7 +194,11 @@ func (s *syncer) recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("settle what the last sync left: %w", err)
 	}
-	return nil
+	unsettled, err := s.Ancestor.Unsettled(ctx)
+	if unsettled {
+		s.All, s.resettle = true, true
+	}
+	return err
 }
 
 // moved reports whether the client's directory was moved aside before the unclean stop.

@@ -26,9 +26,35 @@ func (d *DB) CommitPrepared(ctx context.Context, tag string, prepared, u Update)
 		if err := d.apply(ctx, tx, prepared); err != nil {
 			return err
 		}
+		if len(u.Entries)+len(prepared.Entries) > 0 {
+			if err := d.setUnsettled(ctx, tx); err != nil {
+				return err
+			}
+		}
 		_, err := tx.ExecContext(ctx, "DELETE FROM prepared WHERE tag = ?", []byte(tag))
 		return err
 	})
+}
+
+// unsettled stands while the client may not have been told of what was agreed on.
+const unsettled = "unsettled"
+
+func (d *DB) setUnsettled(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO meta VALUES (?, ?)", unsettled, d.sealer.seal([]byte("1"), unsettled))
+	return err
+}
+
+// Unsettled reports whether the client may have missed an agreement: whoever recorded one stopped before Settled. What
+// the client then says of what it changed since is not the whole truth.
+func (d *DB) Unsettled(ctx context.Context) (bool, error) {
+	mark, err := d.Meta(ctx, unsettled)
+	return mark != nil, err
+}
+
+// Settled notes that the client was told of everything agreed on.
+func (d *DB) Settled(ctx context.Context) error {
+	_, err := d.db.ExecContext(ctx, "DELETE FROM meta WHERE name = ?", unsettled)
+	return d.explain(err)
 }
 
 // Drop forgets what was prepared under tag: the server does not hold that commit and never will.

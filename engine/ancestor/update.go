@@ -42,7 +42,12 @@ func (d *DB) Commit(ctx context.Context, u Update) error {
 	if u.IsEmpty() {
 		return nil
 	}
-	return d.transact(ctx, func(tx *sql.Tx) error { return d.apply(ctx, tx, u) })
+	return d.transact(ctx, func(tx *sql.Tx) error {
+		if err := d.apply(ctx, tx, u); err != nil || len(u.Entries) == 0 {
+			return err
+		}
+		return d.setUnsettled(ctx, tx)
+	})
 }
 
 func (d *DB) transact(ctx context.Context, fn func(*sql.Tx) error) error {

@@ -40,6 +40,9 @@ func exitCode(err error) int {
 	if err == nil {
 		return exitInSync
 	}
+	if f := (failedAs{}); errors.As(err, &f) {
+		return f.Exit
+	}
 	for _, e := range exitCodes {
 		if errors.Is(err, e.kind) {
 			return e.code

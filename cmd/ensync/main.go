@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,10 +34,6 @@ func protect() {
 	unix.Umask(0o077)
 }
 
-// graceful bounds how long the first signal waits before the program ends anyway. Whatever is under way keeps its
-// promises all the same: it could as well have been killed.
-const graceful = 10 * time.Second
-
 // interruptible returns a context that the first SIGINT or SIGTERM ends. A second one kills.
 func interruptible(stderr io.Writer) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -52,7 +47,6 @@ func interruptible(stderr io.Writer) (context.Context, func()) {
 			signal.Reset(syscall.SIGINT, syscall.SIGTERM)
 			fmt.Fprintf(stderr, "\nensync: stopping because of a signal (%v); once more kills it\n", s)
 			cancel(errInterrupted)
-			time.AfterFunc(graceful, func() { os.Exit(exitFailed) })
 		}
 	}()
 	return ctx, func() { signal.Stop(signals); cancel(nil) }

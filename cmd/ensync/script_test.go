@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
@@ -36,6 +37,7 @@ func setUpScript(env *testscript.Env) error {
 			return err
 		}
 	}
+	env.Defer(func() { unmountBelow(env.WorkDir) })
 	for _, name := range []string{"one", "two", "three"} {
 		pass := strings.Repeat(name+" is a long passphrase, ", 16)
 		if err := os.WriteFile(filepath.Join(env.WorkDir, "pass-"+name), []byte(pass+"\n"), 0o600); err != nil {
@@ -43,6 +45,18 @@ func setUpScript(env *testscript.Env) error {
 		}
 	}
 	return nil
+}
+
+// unmountBelow takes away what a script that failed left mounted; its process then ends by itself.
+func unmountBelow(dir string) {
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real
+	}
+	for _, m := range ourMounts() {
+		if strings.HasPrefix(m.dir, dir+"/") {
+			unix.Unmount(m.dir, unix.MNT_FORCE)
+		}
+	}
 }
 
 // canMount reports whether this machine lets us mount.

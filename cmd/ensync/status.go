@@ -123,7 +123,7 @@ func (a *app) printStatus(cfg *config.Config, st service.Status) error {
 	p("store", "%s, tree %s", cfg.General.Server, cfg.General.ServerRoot)
 	mounted := "no"
 	if st.Mounted {
-		mounted = "yes, at " + cfg.General.Path
+		mounted = "yes" + mountedWhere(cfg)
 	}
 	p("mounted", "%s", mounted)
 	p("last sync", "%s", since(st.LastSync))

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"ensync/engine/config"
+	"ensync/engine/service"
+	"ensync/engine/session"
+	"ensync/engine/setup"
+	"ensync/engine/worktree"
+	"ensync/fusefs"
+)
+
+// mountFlags are the flags of mount.
+type mountFlags struct {
+	foreground, allowOther, readOnly bool
+	handed                           bool // we are the process in the background
+}
+
+func (a *app) mountCommand() *cobra.Command {
+	o := &mountFlags{}
+	cmd := &cobra.Command{
+		Use:   "mount [MOUNTPOINT]",
+		Short: "Show the tree at MOUNTPOINT, and keep it in sync",
+		Long: `Show the tree of the store at MOUNTPOINT, an empty directory (default: the configured
+path), and sync it in the background: on a timer, on "ensync sync", and on unmounting.
+The command returns when the tree can be used; with --foreground it stays, and SIGTERM
+unmounts.
+
+On a machine without any configuration, it sets itself up: a store in
+~/.local/share/ensync/store, a random key in a file, and a configuration that says how
+to move to a store elsewhere.`,
+		Args: between(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			err := a.mount(cmd.Context(), append(args, "")[0], o)
+			if o.foreground && errors.Is(err, errInterrupted) {
+				return nil // asked to end, and did
+			}
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.foreground, "foreground", false, "stay in the foreground, for services")
+	f.BoolVar(&o.allowOther, "allow-other", false, "let other users in, as permissions allow")
+	f.BoolVar(&o.readOnly, "read-only", false, "let nobody change anything")
+	f.BoolVar(&o.handed, "handed", false, "")
+	f.MarkHidden("handed")
+	return a.keyOption(cmd)
+}
+
+func (a *app) mount(ctx context.Context, point string, o *mountFlags) error {
+	if o.handed {
+		return a.mountHanded(ctx, point, o)
+	}
+	cfg, err := a.mountConfig(ctx, point)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	if point, err = a.prepareMountPoint(ctx, cfg, point); err != nil {
+		return interrupted(ctx, err)
+	}
+	opt, err := a.sessionOptions()
+	if err != nil {
+		return err
+	}
+	pass, err := a.passphrase(ctx, cfg, opt)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	defer clear(pass)
+	if o.foreground {
+		return interrupted(ctx, a.serve(ctx, cfg, pass, point, o, func() error { return notify("READY=1") }))
+	}
+	return interrupted(ctx, a.background(ctx, cfg, pass, point, o))
+}
+
+// mountConfig loads the configuration, and makes one if this machine has none and none was named.
+func (a *app) mountConfig(ctx context.Context, point string) (*config.Config, error) {
+	cfg, err := a.load(a.configFlag)
+	if !errors.Is(err, fs.ErrNotExist) || a.configFlag != "" || os.Getenv("ENSYNC_CONFIG") != "" {
+		return cfg, err
+	}
+	if a.keyFlag != "" {
+		return nil, usagef("--key: there is no configuration yet; make one with ensync setup, or leave --key out")
+	}
+	dir, err := config.ResolveDir("", os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	if point == "" {
+		point = filepath.Join(os.Getenv("HOME"), "Sync")
+	}
+	if point, err = filepath.Abs(point); err != nil {
+		return nil, err
+	}
+	// What would be refused later is refused before anything is made.
+	if err := checkMountPoint(point); err != nil {
+		return nil, err
+	}
+	if err := setup.Automatic(ctx, dir, point, func(text string) { fmt.Fprintln(a.stdout, text) }); err != nil {
+		return nil, err
+	}
+	return a.load(dir)
+}
+
+// checkMountPoint refuses what can't be mounted at.
+func checkMountPoint(point string) error {
+	list, err := os.ReadDir(point)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if _, err := os.Stat(filepath.Dir(point)); err != nil {
+			return fmt.Errorf("mount at %s: %w; create the directory above it first", point, fs.ErrNotExist)
+		}
+		return nil
+	case err != nil:
+		return fmt.Errorf("mount at %s: %w", point, err)
+	case len(list) > 0:
+		return fmt.Errorf("mount at %s: the directory is not empty (it holds %q), and the mount would hide that; choose an empty one",
+			point, list[0].Name())
+	}
+	return nil
+}
+
+// prepareMountPoint returns the absolute mount point, empty and free.
+func (a *app) prepareMountPoint(ctx context.Context, cfg *config.Config, point string) (string, error) {
+	if point == "" {
+		point = cfg.General.Path
+	}
+	point, err := filepath.Abs(point)
+	if err != nil {
+		return "", err
+	}
+	if _, err := service.Dial(ctx, cfg.Dir); err == nil {
+		return "", fmt.Errorf("mount at %s: the configuration %s is mounted already%s", point, cfg.Dir, mountedWhere(cfg))
+	} else if !errors.Is(err, service.ErrNotRunning) {
+		return "", err
+	}
+	if cleared, err := fusefs.ClearStale(ctx, point); err != nil {
+		return "", err
+	} else if cleared {
+		fmt.Fprintf(a.stderr, "note: cleared what a dead process left mounted at %s\n", point)
+	}
+	made, err := setup.MakeMountPoint(point)
+	if err != nil {
+		return "", err
+	}
+	if made {
+		fmt.Fprintf(a.stdout, "Made the directory %s.\n", point)
+	}
+	return point, checkMountPoint(point)
+}
+
+// mountedWhere is " at DIR" for the mount of a configuration, if that can be told.
+func mountedWhere(cfg *config.Config) string {
+	for _, m := range ourMounts() {
+		if m.source == cfg.Dir {
+			return " at " + m.dir
+		}
+	}
+	return ""
+}
+
+// serve mounts the tree, calls ready, and returns when it is unmounted and all is synced or kept.
+func (a *app) serve(ctx context.Context, cfg *config.Config, pass []byte, point string, o *mountFlags, ready func() error) error {
+	opt, err := a.sessionOptions()
+	if err != nil {
+		return err
+	}
+	opt.KeepData = true
+	st, err := session.OpenStore(ctx, cfg, pass, opt)
+	if err != nil {
+		return err
+	}
+	err = a.serveStore(ctx, st, point, o, ready)
+	return errors.Join(err, st.Close())
+}
+
+func (a *app) serveStore(ctx context.Context, st *session.Store, point string, o *mountFlags, ready func() error) error {
+	// Errors may hold names of files, and stderr may be a log.
+	failed := func(error) { fmt.Fprintln(a.stderr, "ensync: a sync or the tree failed; ensync status tells more") }
+	svc, err := service.Open(ctx, st, service.Options{OnError: failed})
+	if err != nil {
+		return err
+	}
+	closing := context.WithoutCancel(ctx)
+	server, err := fusefs.Mount(ctx, svc.Tree(), fusefs.Options{MountPoint: point, AllowOther: o.allowOther, ReadOnly: o.readOnly,
+		FsName: st.Config.Dir, OnError: func(op string, _ worktree.Ino, _ error) {
+			fmt.Fprintf(a.stderr, "ensync: a request (%s) failed; ensync status tells more\n", op)
+		}})
+	if err != nil {
+		return errors.Join(err, svc.Close(closing))
+	}
+	if err := ready(); err != nil {
+		return errors.Join(err, server.Detach(closing), svc.Close(closing))
+	}
+	unmount := server.Unmount
+	err = svc.Run(ctx, func(c context.Context) error {
+		if ctx.Err() != nil { // a signal: whoever still uses it is not waited for
+			return server.Detach(c)
+		}
+		return unmount(c)
+	}, server.Done())
+	if err != nil {
+		err = errors.Join(err, server.Detach(closing))
+	}
+	if s, statusErr := svc.Status(closing); statusErr == nil && s.LastError != "" {
+		fmt.Fprintln(a.stderr, "ensync: the last sync failed; what it did not reach is kept here, and synced after the next mount")
+	}
+	notify("STOPPING=1")
+	return errors.Join(err, svc.Close(closing))
+}
+
+func (a *app) unmountCommand() *cobra.Command {
+	o := &unmountFlags{}
+	cmd := &cobra.Command{
+		Use:     "unmount [MOUNTPOINT]",
+		Aliases: []string{"umount"},
+		Short:   "Sync and unmount, by mount point or by configuration",
+		Long: `Sync, unmount, and wait until all is given back. While something uses the tree, nothing
+is unmounted, and what uses it is named.`,
+		Args: between(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return interrupted(cmd.Context(), a.unmount(cmd.Context(), append(args, "")[0], o))
+		},
+	}
+	cmd.Flags().BoolVar(&o.noSync, "no-sync", false, "do not sync first; changes stay on this machine until the next mount")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", 0, "give up after this time, such as 30s (0: wait as long as it takes)")
+	return cmd
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"ensync/engine"
+	"ensync/engine/config"
+	"ensync/engine/service"
+	"ensync/fusefs"
+)
+
+// unmountFlags are the flags of unmount.
+type unmountFlags struct {
+	noSync  bool
+	timeout time.Duration
+}
+
+func (a *app) unmount(ctx context.Context, point string, o *unmountFlags) error {
+	dir, point, err := a.findMount(point)
+	if err != nil {
+		return err
+	}
+	if o.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("unmount %s: not done after %v; it goes on being mounted, or "+
+			"ends later", point, o.timeout))
+		defer cancel()
+	}
+	client, err := service.Dial(ctx, dir)
+	if errors.Is(err, service.ErrNotRunning) {
+		return a.unmountDead(ctx, point)
+	}
+	if err != nil {
+		return err
+	}
+	sum, err := client.Unmount(ctx, o.noSync, func(engine.Event) {})
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		return err
+	case !o.noSync && !sum.Clean():
+		fmt.Fprintf(a.stderr, "unmounted; %s out of sync and %s failed (ensync status lists them)\n",
+			plural(sum.Unsynced, "entry is", "entries are"), plural(sum.Failed, "entry", "entries"))
+		return errOutOfSync
+	}
+	return nil
+}
+
+// findMount returns the configuration directory and the mount point that are meant. A mount tells its configuration to the
+// kernel; where the kernel does not tell it back, it is the one that the command line or the environment names.
+func (a *app) findMount(point string) (dir, at string, err error) {
+	if point != "" {
+		if at, err = filepath.Abs(point); err != nil {
+			return "", "", err
+		}
+		if real, err := filepath.EvalSymlinks(filepath.Dir(at)); err == nil {
+			at = filepath.Join(real, filepath.Base(at)) // the directory itself may be one that does not answer
+		}
+		mounts := ourMounts()
+		for _, m := range mounts {
+			if m.dir == at {
+				return m.source, at, nil
+			}
+		}
+		if mounts != nil {
+			return "", "", fmt.Errorf("unmount %s: %w", point, service.ErrNotRunning)
+		}
+	}
+	if dir, err = config.ResolveDir(a.configFlag, os.Getenv); err != nil {
+		return "", "", err
+	}
+	if at == "" {
+		cfg, err := config.Load(dir)
+		if err != nil {
+			return "", "", err
+		}
+		at = cfg.General.Path
+	}
+	return dir, at, nil
+}
+
+// unmountDead takes away what a process that died left.
+func (a *app) unmountDead(ctx context.Context, point string) error {
+	cleared, err := fusefs.ClearStale(ctx, point)
+	if err != nil {
+		return err
+	}
+	if !cleared {
+		return fmt.Errorf("unmount %s: %w", point, service.ErrNotRunning)
+	}
+	fmt.Fprintf(a.stderr, "note: its process was dead; the next mount recovers what it had not synced\n")
+	return nil
+}

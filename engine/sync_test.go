@@ -194,3 +194,30 @@ func TestCancelledSyncSaysSo(t *testing.T) {
 		t.Error("a cancelled sync committed")
 	}
 }
+
+func TestWhatCouldNotBeReadIsLookedAtWithAllBelow(t *testing.T) {
+	for _, op := range []memory.Op{memory.OpDirty, memory.OpList} {
+		w := newWorld(t, 2)
+		a, b := w.machines[0], w.machines[1]
+		a.build("d/e/g/f=0 x=1")
+		a.sync()
+		b.sync()
+		b.user("write d/e/g/f=1; write d/new=1")
+		b.sync()
+		failed := false
+		a.tree.Before = func(o memory.Op, path string) error {
+			if o == op && path == "d" && !failed { // in the loss guard's look, not in the pass that follows
+				failed = true
+				return errors.New("the disk says no")
+			}
+			return nil
+		}
+		a.user("write x=2")
+		a.sync()
+		a.tree.Before = nil
+		w.settled()
+		if got, want := a.String(), "d/e/g/f=1 d/new=1 x=2"; got != want {
+			t.Errorf("%s failed once: %q, want %q", op, got, want)
+		}
+	}
+}

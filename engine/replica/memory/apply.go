@@ -61,6 +61,7 @@ func (t *Tree) fetch(ctx context.Context, c replica.Change) (*node, error) {
 // change is the last look and the change in one step.
 func (t *Tree) change(dir string, c replica.Change, fetched *node) (*object.Entry, error) {
 	path := join(dir, c.Name())
+	t.changed[path] = true
 	parent, err := t.directory(dir)
 	if err != nil {
 		return nil, fmt.Errorf("change %q: %w", path, err)
@@ -93,6 +94,7 @@ func (t *Tree) rename(dir string, parent *node, c replica.Change, old *node) (*o
 	}
 	delete(parent.children, c.Old.Name)
 	delete(t.listed[dir], c.Old.Name)
+	t.changed[join(dir, c.Rename)] = true
 	return t.show(dir, parent, c.Rename, t.touched(old)), nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"ensync/engine/replica"
 	"ensync/store/object"
@@ -43,7 +44,8 @@ func (t *Tree) start(ctx context.Context, op Op, path string) error {
 	return t.before(op, path)
 }
 
-// Dirty implements replica.Client. It is exact: the tree is compared with what was settled.
+// Dirty implements replica.Client. The tree is compared with what was settled, and a change of which nobody settled
+// what became counts, even if it was taken back: the ancestor may have it.
 func (t *Tree) Dirty(ctx context.Context, dir string) (bool, error) {
 	if err := t.start(ctx, OpDirty, dir); err != nil {
 		return true, err
@@ -54,7 +56,16 @@ func (t *Tree) Dirty(ctx context.Context, dir string) (bool, error) {
 	if err != nil {
 		return true, err
 	}
-	return t.AlwaysDirty || t.dirty(dir, n), nil
+	return t.AlwaysDirty || t.changedBelow(dir) || t.dirty(dir, n), nil
+}
+
+func (t *Tree) changedBelow(dir string) bool {
+	for path := range t.changed {
+		if dir == "" || strings.HasPrefix(path, dir+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 func (t *Tree) dirty(dir string, n *node) bool {
@@ -158,6 +169,7 @@ func (t *Tree) Settle(ctx context.Context, dir string, entries []object.Entry) e
 		t.settled[dir] = map[string]object.Entry{}
 	}
 	for _, e := range entries {
+		delete(t.changed, join(dir, e.Name))
 		if e.Kind != object.Directory {
 			t.forget(join(dir, e.Name))
 		}
@@ -173,6 +185,7 @@ func (t *Tree) Settle(ctx context.Context, dir string, entries []object.Entry) e
 // forget drops what was settled in and below a directory that is agreed to be gone.
 func (t *Tree) forget(dir string) {
 	below := dir + "/"
+	maps.DeleteFunc(t.changed, func(path string, _ bool) bool { return strings.HasPrefix(path, below) })
 	maps.DeleteFunc(t.settled, func(d string, _ map[string]object.Entry) bool {
 		return d == dir || len(d) > len(below) && d[:len(below)] == below
 	})

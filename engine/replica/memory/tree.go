@@ -41,6 +41,7 @@ type Tree struct {
 	version uint64                             // counts changes of any node
 	listed  map[string]map[string]uint64       // directory, name: the version that was shown to the caller
 	settled map[string]map[string]object.Entry // directory, name: what the ancestor holds
+	changed map[string]bool                    // paths changed by anyone since they were settled
 }
 
 // Op is an operation that Before may fail.
@@ -74,7 +75,8 @@ func New(hash func(data []byte) object.Content) *Tree {
 	if hash == nil {
 		hash = SHA256
 	}
-	t := &Tree{hash: hash, clock: 1, listed: map[string]map[string]uint64{}, settled: map[string]map[string]object.Entry{}}
+	t := &Tree{hash: hash, clock: 1, listed: map[string]map[string]uint64{}, settled: map[string]map[string]object.Entry{},
+		changed: map[string]bool{}}
 	t.root = &node{kind: object.Directory, mode: DirectoryMode, children: map[string]*node{}}
 	t.durable = t.root.clone()
 	return t
@@ -188,7 +190,11 @@ func (t *Tree) Crash(keep func(path string) bool) {
 	if keep == nil {
 		keep = func(string) bool { return false }
 	}
+	before := t.root
 	t.root = t.survivor("", t.durable, t.root, keep)
+	for _, n := range []*node{before, t.durable} {
+		t.changeAll("", n)
+	}
 	t.durable = t.root.clone()
 	t.listed = map[string]map[string]uint64{}
 }
@@ -221,6 +227,14 @@ func (t *Tree) survivor(path string, old, new *node, keep func(string) bool) *no
 	}
 	t.forgetHashes(n)
 	return n
+}
+
+// changeAll notes every path below as changed: which of them a power cut took back, nobody noted.
+func (t *Tree) changeAll(path string, n *node) {
+	for name, child := range n.children {
+		t.changed[join(path, name)] = true
+		t.changeAll(join(path, name), child)
+	}
 }
 
 func (t *Tree) forgetHashes(n *node) {

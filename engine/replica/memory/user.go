@@ -39,6 +39,7 @@ func (t *Tree) put(path string, n *node) error {
 		return fmt.Errorf("put %q: a directory that is not empty is there: %w", path, errUsage)
 	}
 	parent.children[name] = t.touched(n)
+	t.changed[path] = true
 	return nil
 }
 
@@ -53,6 +54,7 @@ func (t *Tree) existing(verb, path string) (*node, error) {
 	if n == nil {
 		return nil, fmt.Errorf("%s %q: %w", verb, path, replica.ErrNotExist)
 	}
+	t.changed[path] = true
 	return n, nil
 }
 
@@ -63,6 +65,7 @@ func (t *Tree) Write(path, data string) error {
 	defer t.mu.Unlock()
 	if n := t.find(path); n != nil && n.kind == object.File {
 		n.data, n.known, n.modTime = []byte(data), false, t.tick()
+		t.changed[path] = true
 		t.touched(n)
 		return nil
 	}

@@ -42,7 +42,9 @@ func (d *directory) split(s step) {
 
 // apply carries out what was decided. What moves aside and what takes its place become visible together.
 func (d *directory) apply() {
-	d.world.RLock()
+	if !d.begin() {
+		return
+	}
 	for _, r := range d.renames {
 		if err := d.rename(r); err != nil {
 			d.failed(d.visit, join(d.dir, r.old.Name), err)
@@ -65,7 +67,9 @@ func (d *directory) inChunks(list func() []step, fn func([]step)) {
 			size += steps[n].out.Result.Content.Size
 			n++
 		}
-		d.world.RLock()
+		if !d.begin() {
+			return
+		}
 		fn(steps[:n])
 		d.world.RUnlock()
 		done += n
@@ -90,7 +94,11 @@ func (d *directory) applyServer(steps []step) {
 	for i, s := range steps {
 		changes[i] = d.serverChange(s)
 	}
+	learner, learns := d.Client.(replica.Learner)
 	for i, r := range d.Server.Apply(d.ctx, d.dir, changes) {
+		if learns && r.Err == nil && changes[i].Source != nil {
+			learner.Learn(d.dir, *r.Entry)
+		}
 		switch s := steps[i]; {
 		case r.Err != nil:
 			d.failedStep(s, r.Err)
@@ -254,7 +262,7 @@ func (d *directory) rename(r rename) error {
 		}
 		d.locked(func() {
 			d.pending.in.Moves = append(d.pending.in.Moves, move)
-			d.pending.tags = append(d.pending.tags, tag)
+			d.pending.in.Prepared = append(d.pending.in.Prepared, tag)
 		})
 	} else {
 		if res := d.Server.Apply(d.ctx, d.dir, change); res[0].Err != nil {

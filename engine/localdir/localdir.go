@@ -48,9 +48,13 @@ type Dir struct {
 	systems map[uint64]*fileSystem // by device
 	states  states
 	touched map[*fileSystem]bool // listed, read or written since the last Sync
+	reads   map[string]row       // by path, files that were read to their end, whose content Learn is to tell
 }
 
-var _ replica.Client = (*Dir)(nil)
+var (
+	_ replica.Client  = (*Dir)(nil)
+	_ replica.Learner = (*Dir)(nil)
+)
 
 // Open opens the directory root, which must exist. statePath is a SQLite file that remembers hashes; it is made if
 // it is missing, made anew if it is damaged, and done without if another process has it. "" means none.
@@ -67,7 +71,7 @@ func Open(root string, statePath string, hasher Hasher, opt Options) (*Dir, erro
 	}
 	d := &Dir{root: os.NewFile(uintptr(fd), root), path: root, hasher: hasher, report: opt.Report,
 		slots: make(chan struct{}, opt.Writers), owner: thisProcess(), systems: map[uint64]*fileSystem{},
-		states: newStates(), touched: map[*fileSystem]bool{}}
+		states: newStates(), touched: map[*fileSystem]bool{}, reads: map[string]row{}}
 	h, err := d.open("")
 	if err != nil {
 		return nil, errors.Join(err, d.root.Close())

@@ -51,11 +51,50 @@ func (d *Dir) Open(ctx context.Context, dir string, e object.Entry) (io.ReadClos
 		return nil, err
 	}
 	defer h.close()
+	looked, _ := coarseNow()
+	clock, path := h.clockOf(), h.path(e.Name)
 	r, err := h.reader(ctx, e)
 	if err != nil {
-		return nil, fmt.Errorf("open %q: %w", h.path(e.Name), err)
+		return nil, fmt.Errorf("open %q: %w", path, err)
+	}
+	r.closed = func(whole bool) {
+		if whole {
+			d.wasRead(path, row{st: r.st, racy: r.isBeingWritten() || clock.racy(r.st, looked)})
+		}
 	}
 	return r, nil
+}
+
+// maxReads bounds how many files are remembered as read between Open and Learn.
+const maxReads = 4096
+
+func (d *Dir) wasRead(path string, r row) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.reads) >= maxReads {
+		clear(d.reads) // they are hashed again
+	}
+	d.reads[path] = r
+}
+
+// Learn implements replica.Learner: what was read by Open to its end, is not to be hashed again.
+func (d *Dir) Learn(dir string, e object.Entry) {
+	path := join(dir, e.Name)
+	d.mu.Lock()
+	r, ok := d.reads[path]
+	delete(d.reads, path)
+	d.mu.Unlock()
+	if !ok || !e.Content.Known || r.st.size != e.Content.Size {
+		return
+	}
+	h, err := d.open(dir)
+	if err != nil {
+		return
+	}
+	defer h.close()
+	r.content = e.Content
+	r.content.Data = nil
+	h.learn(e.Name, r)
 }
 
 // reader opens a file that must be as it was listed.
@@ -91,6 +130,9 @@ type reader struct {
 	file *os.File
 	st   stat
 	done int64 // bytes read
+	end  bool  // all was read, and the file was then still as st says
+
+	closed func(whole bool) // called before the file is closed; may be nil
 }
 
 const readStep = 1 << 20 // bytes read between looks at the context
@@ -113,6 +155,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	if err := r.check(); err != nil {
 		return 0, err
 	}
+	r.end = true
 	return 0, io.EOF
 }
 
@@ -140,7 +183,12 @@ func (r *reader) isBeingWritten() bool {
 	return supported && !held
 }
 
-func (r *reader) Close() error { return r.file.Close() }
+func (r *reader) Close() error {
+	if r.closed != nil {
+		r.closed(r.end)
+	}
+	return r.file.Close()
+}
 
 // expected returns what is known of an entry as it was listed; ErrChanged if that is not what the caller says.
 func (h *handle) expected(e *object.Entry) (row, error) {

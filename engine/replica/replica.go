@@ -77,6 +77,12 @@ type Client interface {
 	Settle(ctx context.Context, dir string, entries []Entry) error
 }
 
+// Learner is a Client that can be told what content it was that Open read, and so need not hash it itself.
+type Learner interface {
+	// Learn says that what was last read by Open of an entry of that directory, to its end, is e.Content.
+	Learn(dir string, e Entry)
+}
+
 // Server is the tree in the store: one state that was committed, and the changes made on top of it since.
 type Server interface {
 	// List returns the entries of a directory, sorted by name, content always known.

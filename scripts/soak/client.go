@@ -24,6 +24,9 @@ func partial(err error) bool {
 // sync runs one sync, and reports whether it was killed. That is no failure, and neither is that entries stay out of
 // sync for now.
 func (c *client) sync(ctx context.Context, fate time.Duration) (killed bool, err error) {
+	if err := c.alive(); err != nil {
+		return false, err
+	}
 	if c.live != nil && fate > 0 {
 		return true, c.crash(ctx, fate)
 	}
@@ -50,6 +53,14 @@ func (c *client) sync(ctx context.Context, fate time.Duration) (killed bool, err
 func (c *client) start(ctx context.Context) (err error) {
 	c.live, err = c.Mount(ctx)
 	return err
+}
+
+// alive returns an error if a mount is not there that should be.
+func (c *client) alive() error {
+	if c.live == nil {
+		return nil
+	}
+	return c.live.Alive()
 }
 
 // stop unmounts; not in order if all is to be left for looking at.
@@ -86,7 +97,8 @@ func (c *client) crash(ctx context.Context, fate time.Duration) error {
 	return c.start(ctx)
 }
 
-// flush makes durable what was done to a mounted tree: one fsync is for all that came before it.
+// flush makes durable which names there are in a mounted tree: its log keeps one order for all of them. Contents are
+// synced when they are written.
 func flush(tree string) error {
 	d, err := os.Open(tree)
 	if err != nil {

@@ -146,11 +146,15 @@ func (s *soak) write(path string) error {
 		return err
 	}
 	c := s.content()
-	if err := os.WriteFile(path, c, 0o644); err != nil {
-		delete(s.written, string(c[:markLength]))
-		return err
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err == nil {
+		_, err = f.Write(c)
+		err = errors.Join(err, f.Sync(), f.Close()) // a mount that is killed promises only what was synced
 	}
-	return nil
+	if err != nil {
+		delete(s.written, string(c[:markLength]))
+	}
+	return err
 }
 
 // save writes as editors do: beside, then over.

@@ -107,6 +107,9 @@ func (s *soak) run(ctx context.Context, binary string) (err error) {
 func (s *soak) round(ctx context.Context) error {
 	for range 1 + s.rng.IntN(4) {
 		for _, i := range s.rng.Perm(len(s.machines))[:1+s.rng.IntN(2)] {
+			if err := s.machines[i].alive(); err != nil {
+				return err
+			}
 			for range s.rng.IntN(30) {
 				if err := s.edit(s.machines[i].Local); err != nil {
 					return err

@@ -67,6 +67,9 @@ func (s *soak) settle(ctx context.Context) error {
 	for range attempts {
 		last = nil
 		for _, m := range s.machines {
+			if err := m.alive(); err != nil {
+				return err
+			}
 			_, err := m.Sync(ctx, "--confirm-loss")
 			s.syncs++
 			last = errors.Join(last, err)

@@ -53,7 +53,7 @@ func (m *Machine) Mount(ctx context.Context) (*Mount, error) {
 	for wait := time.NewTicker(10 * time.Millisecond); ; {
 		select {
 		case err := <-live.done:
-			return nil, fmt.Errorf("ensync mount on %s ended: %w\n%s", m.Name, err, live.said.String())
+			return nil, fmt.Errorf("ensync mount on %s ended: %v\n%s", m.Name, err, live.said.String())
 		case <-ctx.Done():
 			return nil, errors.Join(ctx.Err(), live.Kill())
 		case <-wait.C:
@@ -67,10 +67,29 @@ func (m *Machine) Mount(ctx context.Context) (*Mount, error) {
 	}
 }
 
-// mounted reports whether another file system begins at path.
+// mounted reports whether another file system begins at path, and answers. The kernel remembers attributes long after
+// the process behind a mount is gone, but asks for statfs each time.
 func mounted(path string) bool {
 	var here, above syscall.Stat_t
-	return syscall.Stat(path, &here) == nil && syscall.Stat(filepath.Dir(path), &above) == nil && here.Dev != above.Dev
+	if syscall.Stat(path, &here) != nil || syscall.Stat(filepath.Dir(path), &above) != nil || here.Dev == above.Dev {
+		return false
+	}
+	var fs syscall.Statfs_t
+	return syscall.Statfs(path, &fs) == nil
+}
+
+// Alive returns nil while the mount is there, and afterwards what its process said.
+func (l *Mount) Alive() error {
+	select {
+	case err := <-l.done:
+		l.done <- err
+		return fmt.Errorf("the mount on %s ended by itself: %v\n%s", l.machine.Name, err, l.said.String())
+	default:
+	}
+	if !mounted(l.machine.Local) {
+		return fmt.Errorf("the mount on %s runs, but nothing is mounted at %s", l.machine.Name, l.machine.Local)
+	}
+	return nil
 }
 
 // Unmount ends the mount as a user would, and returns what it took in all.
@@ -107,6 +126,6 @@ func (l *Mount) Kill() error {
 
 // stale reports whether path is a mount whose process is gone.
 func stale(path string) bool {
-	_, err := os.Stat(path)
-	return errors.Is(err, syscall.ENOTCONN)
+	var fs syscall.Statfs_t
+	return errors.Is(syscall.Statfs(path, &fs), syscall.ENOTCONN)
 }

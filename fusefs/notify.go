@@ -93,6 +93,11 @@ func (n *notifier) tell(first worktree.Notice, more <-chan worktree.Notice) {
 	for _, p := range parents {
 		n.kernel.inodeChanged(uint64(p), 0, 0)
 	}
+	for _, notice := range batch {
+		if notice.Told != nil {
+			close(notice.Told)
+		}
+	}
 }
 
 func poll(c <-chan worktree.Notice) (worktree.Notice, bool) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -125,6 +126,28 @@ func TestNotices(t *testing.T) {
 	eventually(t, "moved, listed", lists(moved, "in it", "subsub"))
 	if list, err := inside.Readdirnames(-1); err != nil || len(list) != 2 {
 		t.Errorf("from inside: %v, %v", list, err)
+	}
+}
+
+// TestTold: when a notice was acknowledged, the kernel knows of all before it.
+func TestTold(t *testing.T) {
+	tree := fusetest.New()
+	dir := mount(t, tree, fusefs.Options{}).MountPoint()
+	for i := range 500 {
+		name := fmt.Sprint(i)
+		if got := content(filepath.Join(dir, name)); !strings.Contains(got, "no such file") {
+			t.Fatal(got)
+		}
+		names(t, dir)
+		told := make(chan struct{})
+		tree.Notify(tree.Replace(worktree.RootIno, name, []byte(name)), worktree.Notice{Told: told})
+		<-told
+		if got := content(filepath.Join(dir, name)); got != name {
+			t.Fatalf("%s: %s", name, got)
+		}
+		if list := names(t, dir); len(list) != i+1 {
+			t.Fatalf("%d names after %d files", len(list), i+1)
+		}
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"time"
 
 	"ensync/engine"
 	"ensync/engine/session"
@@ -64,6 +63,9 @@ func (c *Client) ask(ctx context.Context, req request, report func(engine.Event)
 			if report != nil {
 				report(m.Event.decode())
 			}
+		case m.Answer != nil && m.Answer.Ended:
+			io.Copy(io.Discard, conn) // until the service is closed, or ctx ends
+			return *m.Answer, m.Answer.Error.decode()
 		case m.Answer != nil:
 			return *m.Answer, m.Answer.Error.decode()
 		}
@@ -101,34 +103,10 @@ func (c *Client) Resume(ctx context.Context) error {
 	return err
 }
 
-// Unmount lets the mount sync, unmount and end, and returns when its process has given everything back. After an error
-// from a sync the tree is unmounted all the same, and what was not synced stays in the mount's state; if it could not be
-// unmounted, it goes on.
+// Unmount lets the mount sync, unmount and end, and returns when its process has given everything back. An error that is
+// ErrMounted says that it goes on: the tree is in use, or ctx ended. After any other error it has ended, and what could
+// not be synced stays in its state.
 func (c *Client) Unmount(ctx context.Context, noSync bool, report func(engine.Event)) (engine.Summary, error) {
 	a, err := c.ask(ctx, request{Op: "unmount", NoSync: noSync}, report)
-	if err != nil {
-		return a.Summary, err
-	}
-	return a.Summary, c.waitGone(ctx)
-}
-
-// waitGone waits until nobody answers on the socket.
-func (c *Client) waitGone(ctx context.Context) error {
-	for {
-		conn, err := c.connect(ctx)
-		if errors.Is(err, ErrNotRunning) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		conn.SetDeadline(time.Now().Add(time.Second))
-		io.Copy(io.Discard, conn)
-		conn.Close()
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	return a.Summary, err
 }

@@ -5,55 +5,100 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
+	"time"
 
 	"ensync/engine"
 	"ensync/engine/session"
 )
 
 // accept serves connections until ctx ends.
-func (s *Service) accept(ctx context.Context, l net.Listener, asked chan<- *ending) {
-	stop := context.AfterFunc(ctx, func() { l.Close() })
-	defer stop()
+func (s *Service) accept(ctx context.Context, asked chan<- *ending) {
 	var conns sync.WaitGroup
 	defer conns.Wait()
+	// The socket stays, with what nobody accepts any more, until the service is closed: who asks meanwhile waits, and then
+	// sees that it has ended.
+	stop := context.AfterFunc(ctx, func() { s.socket.SetDeadline(time.Now()) })
+	defer stop()
 	for {
-		c, err := l.Accept()
-		if err != nil {
+		c, err := s.socket.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				c.Close()
+			}
 			return
+		case err != nil: // out of descriptors, or the like
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond):
+			}
+		default:
+			conns.Go(func() { s.serve(ctx, c, asked) })
 		}
-		conns.Go(func() {
-			defer c.Close()
-			s.serve(ctx, c, asked)
-		})
 	}
 }
 
-// serve answers one request. The client's end of the connection calls it off.
+// writeTime is how long a client may take to read one message. Tests make it shorter.
+var writeTime = 10 * time.Second
+
+// serve answers one request. The client's end of the connection calls it off, and so does one that does not read.
 func (s *Service) serve(ctx context.Context, c net.Conn, asked chan<- *ending) {
+	idle := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Now()) })
 	req, err := readRequest(c)
-	if err != nil {
+	if !idle() || err != nil {
+		c.Close()
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go func() { // ends with the connection, which serve's caller closes
-		var one [1]byte
-		c.Read(one[:])
+	gone := make(chan struct{})
+	go func() { // ends with the connection
+		defer close(gone)
+		io.Copy(io.Discard, c)
 		cancel()
 	}()
-	out := json.NewEncoder(c)
-	var mu sync.Mutex
-	report := func(e engine.Event) {
-		mu.Lock()
-		defer mu.Unlock()
-		out.Encode(message{Event: encodeEvent(e)})
+	out := &messages{conn: c, failed: cancel}
+	a := s.answer(ctx, req, func(e engine.Event) { out.send(message{Event: encodeEvent(e)}) }, asked)
+	out.send(message{Answer: &a})
+	if a.Ended {
+		s.keep(c)
+		return
 	}
-	a := s.answer(ctx, req, report, asked)
-	mu.Lock()
-	defer mu.Unlock()
-	out.Encode(message{Answer: &a})
+	c.Close()
+	<-gone
+}
+
+// keep leaves a connection open until the service has given everything back.
+func (s *Service) keep(c net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = append(s.waiting, c)
+}
+
+// messages sends to a client.
+type messages struct {
+	conn   net.Conn
+	failed func()
+
+	mu  sync.Mutex
+	err error
+}
+
+func (m *messages) send(what message) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err != nil {
+		return
+	}
+	if m.err = m.conn.SetWriteDeadline(time.Now().Add(writeTime)); m.err == nil {
+		m.err = json.NewEncoder(m.conn).Encode(what)
+	}
+	if m.err != nil {
+		m.failed()
+	}
 }
 
 func (s *Service) answer(ctx context.Context, req request, report func(engine.Event), asked chan<- *ending) answer {
@@ -68,7 +113,8 @@ func (s *Service) answer(ctx context.Context, req request, report func(engine.Ev
 		st, err = s.Status(ctx)
 		a.Status = &st
 	case "unmount":
-		a.Summary, err = s.end(ctx, req.NoSync, report, asked)
+		a.Summary, err = s.askEnd(ctx, req.NoSync, report, asked)
+		a.Ended = !errors.Is(err, ErrMounted)
 	case "pause", "resume":
 		s.mu.Lock()
 		s.paused = req.Op == "pause"
@@ -80,13 +126,13 @@ func (s *Service) answer(ctx context.Context, req request, report func(engine.Ev
 	return a
 }
 
-// end asks for the unmount and waits for it.
-func (s *Service) end(ctx context.Context, noSync bool, report func(engine.Event), asked chan<- *ending) (engine.Summary, error) {
-	e := &ending{noSync: noSync, report: report, done: make(chan struct{})}
+// askEnd asks for the unmount and waits for it.
+func (s *Service) askEnd(ctx context.Context, noSync bool, report func(engine.Event), asked chan<- *ending) (engine.Summary, error) {
+	e := &ending{ctx: ctx, noSync: noSync, report: report, done: make(chan struct{})}
 	select {
 	case asked <- e:
-	case <-ctx.Done():
-		return engine.Summary{}, errors.New("the mount is ending already")
+	case <-ctx.Done(): // or the mount is ending already, and calls this off as well
+		return engine.Summary{}, fmt.Errorf("%w: %w", ErrMounted, ctx.Err())
 	}
 	<-e.done
 	return e.sum, e.err

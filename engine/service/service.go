@@ -5,6 +5,10 @@ package service
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,29 +29,41 @@ type Service struct {
 	store  *session.Store
 	mount  *session.Mounted
 	opt    Options
-	socket string
+	socket *net.UnixListener
 
-	syncing sync.Mutex // one sync at a time
+	syncing chan struct{} // holds one value while a sync runs
 
 	mu      sync.Mutex // guards what follows
+	shown   Mount      // what shows the tree; nil before Run
 	last    time.Time  // of the last sync that went through
 	lastErr error      // of the last sync; nil: it went through
 	since   time.Time  // when the store went out of reach; zero: it is in reach
 	paused  bool
-	ending  *ending
+	waiting []net.Conn // of who asked for the end, and waits until it has come
+}
+
+// Mount is what shows the tree to the kernel. fusefs.Server is one.
+type Mount interface {
+	// Unmount takes the tree away, and fails while it is in use.
+	Unmount(context.Context) error
+	// Detach takes it away from where it is mounted, also from under its users, and does not wait for them.
+	Detach(context.Context) error
+	// Done is closed when the kernel has let go of the tree, whoever unmounted it.
+	Done() <-chan struct{}
 }
 
 // An ending is an unmount that was asked for.
 type ending struct {
-	noSync  bool
-	report  func(engine.Event)
-	started chan struct{}
-	done    chan struct{} // closed when all was given back
-	sum     engine.Summary
-	err     error
+	ctx    context.Context // ends when who asked hangs up
+	noSync bool
+	report func(engine.Event)
+	done   chan struct{} // closed when the tree is unmounted and synced, or goes on
+	sum    engine.Summary
+	err    error
 }
 
-// Open opens the mount's state for an open store, which it does not own.
+// Open opens the mount's state for an open store, which it does not own, and takes the socket. Requests wait there until
+// Run answers them.
 func Open(ctx context.Context, st *session.Store, opt Options) (*Service, error) {
 	if opt.OnError == nil {
 		opt.OnError = func(error) {}
@@ -56,8 +72,12 @@ func Open(ctx context.Context, st *session.Store, opt Options) (*Service, error)
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{store: st, mount: m, opt: opt}
-	if s.socket, err = socketPath(st.Config.Dir); err != nil {
+	s := &Service{store: st, mount: m, opt: opt, syncing: make(chan struct{}, 1)}
+	path, err := socketPath(st.Config.Dir)
+	if err == nil {
+		s.socket, err = listen(path)
+	}
+	if err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return s, nil
@@ -66,79 +86,105 @@ func Open(ctx context.Context, st *session.Store, opt Options) (*Service, error)
 // Tree is what a mount shows.
 func (s *Service) Tree() *worktree.Tree { return s.mount.Tree }
 
-// Close makes everything durable and gives the state back.
-func (s *Service) Close(context.Context) error { return s.mount.Close() }
+// Close makes everything durable and gives the state back. Who asked for the end hears of it then.
+func (s *Service) Close(context.Context) error {
+	err := ignoreMissing(os.Remove(s.socket.Addr().String())) // while no other process can have taken it
+	err = errors.Join(err, s.mount.Close(), s.socket.Close())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.waiting {
+		c.Close()
+	}
+	s.waiting = nil
+	return err
+}
 
 // Run syncs on the configured timer and answers on the socket, until the tree is unmounted: by a request, because ctx
-// ended, or because somebody unmounted it (then unmounted closes). It returns after the last sync; unmount is what takes
-// the tree away from the kernel, and may fail while somebody uses it.
-func (s *Service) Run(ctx context.Context, unmount func(context.Context) error, unmounted <-chan struct{}) error {
-	l, err := listen(s.socket)
-	if err != nil {
-		return err
-	}
+// ended, or because somebody unmounted it. It returns after the last sync, or soon after ctx ended.
+func (s *Service) Run(ctx context.Context, m Mount) error {
+	s.mu.Lock()
+	s.shown = m
+	s.mu.Unlock()
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	asked := make(chan *ending)
-	var conns sync.WaitGroup
-	conns.Go(func() { s.accept(run, l, asked) })
-	conns.Go(func() { s.timer(run) })
-	err = s.wait(ctx, unmount, unmounted, asked)
+	var background sync.WaitGroup
+	background.Go(func() { s.accept(run, asked) })
+	background.Go(func() { s.timer(run) })
+	err := s.wait(ctx, m, asked)
 	stop()
-	err = errors.Join(err, l.Close())
-	conns.Wait()
+	background.Wait()
 	return err
 }
 
 // wait returns when the tree is unmounted and the last sync is over.
-func (s *Service) wait(ctx context.Context, unmount func(context.Context) error, unmounted <-chan struct{}, asked <-chan *ending) error {
+func (s *Service) wait(ctx context.Context, m Mount, asked <-chan *ending) error {
 	for {
-		e := &ending{done: make(chan struct{})}
 		select {
-		case <-unmounted:
-			return s.finish(e)
-		case <-ctx.Done():
-			// A signal: the tree goes at once, whoever uses it.
-			err := unmount(context.WithoutCancel(ctx))
-			if err != nil {
+		case <-m.Done():
+			if err := s.lastSync(ctx, &ending{ctx: ctx}); err != nil && ctx.Err() == nil {
 				s.opt.OnError(err)
 			}
-			return errors.Join(err, s.finish(e))
-		case e = <-asked:
-		}
-		// First most of the work, while the tree can still be used and the request be called off.
-		e.sum, e.err = s.endSync(e)
-		if err := unmount(context.WithoutCancel(ctx)); err != nil {
-			e.err = err
+			return nil // what was not synced stays in the tree's state
+		case <-ctx.Done():
+			return s.stopNow(m)
+		case e := <-asked:
+			ended := s.end(ctx, m, e)
 			close(e.done)
-			continue
+			if ended {
+				return nil // what went wrong is said by whoever asked
+			}
 		}
-		return s.finish(e)
 	}
 }
 
-// finish is the last sync, when nobody can change the tree any more.
-func (s *Service) finish(e *ending) error {
-	sum, err := s.endSync(e)
-	add(&e.sum, sum)
-	if e.err == nil {
-		e.err = err
-	}
-	close(e.done)
-	return nil // what was not synced is in the tree's state, and said by whoever asked
-}
-
-func (s *Service) endSync(e *ending) (engine.Summary, error) {
-	if e.noSync {
-		return engine.Summary{}, nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), lastSync)
+// end does what an unmount asks for and reports whether the tree is unmounted. Until then the request can be called off.
+func (s *Service) end(ctx context.Context, m Mount, e *ending) bool {
+	both, cancel := context.WithCancel(e.ctx)
 	defer cancel()
-	return s.Sync(ctx, session.Request{Report: e.report})
+	defer context.AfterFunc(ctx, cancel)()
+	e.err = s.lastSync(both, e) // most of the work, while the tree can still be used
+	if err := both.Err(); err != nil {
+		e.err = fmt.Errorf("%w: %w", ErrMounted, err)
+		return false
+	}
+	if err := m.Unmount(both); err != nil {
+		e.err = fmt.Errorf("%w: %w", ErrMounted, err)
+		return false
+	}
+	if e.err == nil {
+		e.err = s.lastSync(both, e) // what was changed since; now nobody can
+	}
+	return true
 }
 
-// lastSync bounds a sync at the end; what it does not reach is synced after the next mount.
-const lastSync = 24 * time.Hour
+func (s *Service) lastSync(ctx context.Context, e *ending) error {
+	if e.noSync {
+		return nil
+	}
+	sum, err := s.Sync(ctx, session.Request{Report: e.report})
+	add(&e.sum, sum)
+	return err
+}
+
+// afterSignal bounds the sync after a signal: a system that is going down kills who takes longer than a minute or two.
+const afterSignal = 30 * time.Second
+
+// stopNow ends a mount that was told to end at once, whoever uses it.
+func (s *Service) stopNow(m Mount) error {
+	ctx, cancel := context.WithTimeout(context.Background(), afterSignal)
+	defer cancel()
+	if err := m.Unmount(ctx); err != nil {
+		s.opt.OnError(fmt.Errorf("%w; it ends all the same", err))
+		if err := m.Detach(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.lastSync(ctx, &ending{}); err != nil {
+		s.opt.OnError(err)
+	}
+	return nil
+}
 
 func add(sum *engine.Summary, more engine.Summary) {
 	counts := func(a *engine.Counts, b engine.Counts) {
@@ -155,10 +201,14 @@ func add(sum *engine.Summary, more engine.Summary) {
 	sum.Unsynced, sum.Failed = more.Unsynced, more.Failed
 }
 
-// Sync syncs now. Calls wait for each other.
+// Sync syncs now. Calls wait for each other. When it returns, whoever looks at the mount sees what came from the store.
 func (s *Service) Sync(ctx context.Context, req session.Request) (engine.Summary, error) {
-	s.syncing.Lock()
-	defer s.syncing.Unlock()
+	select {
+	case s.syncing <- struct{}{}:
+	case <-ctx.Done():
+		return engine.Summary{}, ctx.Err()
+	}
+	defer func() { <-s.syncing }()
 	root, err := s.store.OpenRoot(ctx)
 	if err != nil {
 		return engine.Summary{}, s.synced(err)
@@ -167,7 +217,33 @@ func (s *Service) Sync(ctx context.Context, req session.Request) (engine.Summary
 	if closing := root.Close(); err == nil {
 		err = closing
 	}
+	s.show(ctx)
 	return sum, s.synced(err)
+}
+
+// show waits until the kernel has been told of every change so far.
+func (s *Service) show(ctx context.Context) {
+	s.mu.Lock()
+	m := s.shown
+	s.mu.Unlock()
+	if m == nil {
+		return
+	}
+	select {
+	case <-s.mount.Tree.Told():
+	case <-m.Done():
+	case <-ctx.Done():
+	}
+}
+
+// Failed is what a mount tells of a request that it answered with EIO; see fusefs.Options.OnError.
+func (s *Service) Failed(op string, ino worktree.Ino, err error) {
+	s.mu.Lock()
+	if unreachable(err) && s.since.IsZero() {
+		s.since = time.Now()
+	}
+	s.mu.Unlock()
+	s.opt.OnError(fmt.Errorf("%s of inode %d: %w", strings.ToLower(op), ino, err))
 }
 
 // synced notes how a sync ended.
@@ -195,14 +271,16 @@ func (s *Service) timer(ctx context.Context) {
 			return
 		case <-time.After(wait):
 		}
-		wait = interval
 		if s.isPaused() {
 			continue
 		}
-		if _, err := s.Sync(ctx, session.Request{}); err != nil && ctx.Err() == nil {
-			s.opt.OnError(err)
-			wait = min(wait*2, max(10*time.Minute, 10*interval))
+		_, err := s.Sync(ctx, session.Request{})
+		if err == nil || ctx.Err() != nil {
+			wait = interval
+			continue
 		}
+		s.opt.OnError(err)
+		wait = min(wait*2, max(10*time.Minute, 10*interval))
 	}
 }
 
@@ -246,11 +324,7 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 	if tree.Err != nil {
 		st.Failed = tree.Err.Error()
 	}
-	if s.syncing.TryLock() {
-		s.syncing.Unlock()
-	} else {
-		st.Syncing = true
-	}
+	st.Syncing = len(s.syncing) > 0
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.Paused, st.LastSync, st.Offline = s.paused, s.last, s.since

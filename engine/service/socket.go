@@ -10,11 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 )
 
 // ErrNotRunning says that no mount of a configuration is running.
 var ErrNotRunning = errors.New("not mounted")
+
+// ErrMounted says that an unmount was not done, and that the mount goes on.
+var ErrMounted = errors.New("still mounted")
 
 // socketPath returns where the mount of a configuration directory is asked: in the runtime directory of the user, since
 // a path below the configuration may be too long for a socket, and tells nothing but a hash.
@@ -55,21 +57,26 @@ func runtimeDir() (string, error) {
 	return dir, nil
 }
 
-// listen takes the socket. One that a killed process left is taken over.
+// listen takes the socket, and what a killed process left in its place. The caller holds the lock of the configuration's
+// state, so no other process is using it.
 func listen(path string) (*net.UnixListener, error) {
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		c.Close()
-		return nil, fmt.Errorf("listen on %s: another mount of this configuration is running; unmount it first", path)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+	if err := ignoreMissing(os.Remove(path)); err != nil {
+		return nil, fmt.Errorf("listen on %s: %w; remove it", path, err)
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, err
 	}
+	l.SetUnlinkOnClose(false) // by then it may be another process's
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }

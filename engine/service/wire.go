@@ -39,6 +39,7 @@ type answer struct {
 	Summary engine.Summary `json:"summary"`
 	Status  *Status        `json:"status,omitempty"`
 	Error   *wireError     `json:"error,omitempty"`
+	Ended   bool           `json:"ended,omitempty"` // the tree is unmounted; the connection ends with the service
 }
 
 // wireError keeps the kinds that commands tell apart.
@@ -47,8 +48,12 @@ type wireError struct {
 	Kind string `json:"kind,omitempty"`
 }
 
-var errorKinds = map[string]error{
-	"loss": engine.ErrLoss, "unreachable": backend.ErrUnavailable, "changed": replica.ErrChanged,
+// errorKinds are in order of weight: an error that is of several kinds is told as the first.
+var errorKinds = []struct {
+	name string
+	is   error
+}{
+	{"mounted", ErrMounted}, {"loss", engine.ErrLoss}, {"unreachable", backend.ErrUnavailable}, {"changed", replica.ErrChanged},
 }
 
 func unreachable(err error) bool { return errors.Is(err, backend.ErrUnavailable) }
@@ -58,9 +63,10 @@ func encodeError(err error) *wireError {
 		return nil
 	}
 	w := &wireError{Text: err.Error()}
-	for kind, is := range errorKinds {
-		if errors.Is(err, is) {
-			w.Kind = kind
+	for _, kind := range errorKinds {
+		if errors.Is(err, kind.is) {
+			w.Kind = kind.name
+			break
 		}
 	}
 	return w
@@ -79,7 +85,13 @@ func (w *wireError) decode() error {
 	if w == nil {
 		return nil
 	}
-	return &remoteError{text: w.Text, kind: errorKinds[w.Kind]}
+	e := &remoteError{text: w.Text}
+	for _, kind := range errorKinds {
+		if kind.name == w.Kind {
+			e.kind = kind.is
+		}
+	}
+	return e
 }
 
 // wireEvent is an engine.Event with names as bytes, which JSON strings could not hold.

@@ -58,3 +58,11 @@ func (q *noticeQueue) send(n Notice) {
 
 // Notices returns where changes by the reconciler are told. Whoever shows the tree must drain it; it is never closed.
 func (t *Tree) Notices() <-chan Notice { return t.queue.out }
+
+// Told returns a channel that is closed when every change of the reconciler until now has been passed on by whoever shows
+// the tree. It is never closed if nobody does.
+func (t *Tree) Told() <-chan struct{} {
+	told := make(chan struct{})
+	t.queue.send(Notice{Told: told})
+	return told
+}

@@ -63,6 +63,9 @@ type Notice struct {
 	Name    string // "": see Inode
 	Removed Ino    // the inode that the name meant before, if it is gone from there; 0 if there was none
 	Inode   Ino    // without Name: attributes or content of this inode changed
+
+	// Told, in a notice of its own, is to be closed when everything before it was passed on; see Tree.Told.
+	Told chan<- struct{}
 }
 
 // StatFS is what statfs(2) tells; sizes in bytes.

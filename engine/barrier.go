@@ -18,10 +18,9 @@ type batch struct {
 	// out holds only once the server has committed.
 	out ancestor.Update
 	// same is what the ancestor holds already; the client is told all the same, since it took it for changed.
-	same []ancestor.Agreed
-	// tags of preparations that in makes good.
-	tags    []string
+	same    []ancestor.Agreed
 	changes int
+	found   int // names found in sync
 	bytes   int64
 	since   time.Time
 }
@@ -35,12 +34,15 @@ func newBatch() *batch {
 
 func (b *batch) isEmpty() bool { return b.in.IsEmpty() && b.out.IsEmpty() && len(b.same) == 0 }
 
+// maxFound bounds how many names found in sync wait for a barrier: memory, about 300 bytes each.
+const maxFound = 50_000
+
 // barrierDue reports whether enough waits that a crash should not cost it.
 func (p *pass) barrierDue() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	b := p.pending
-	return b.changes >= p.BarrierChanges || b.bytes >= p.BarrierBytes ||
+	return b.changes >= p.BarrierChanges || b.found >= maxFound || b.bytes >= p.BarrierBytes ||
 		b.changes > 0 && time.Since(b.since) >= p.BarrierTime
 }
 
@@ -49,6 +51,15 @@ func (p *pass) barrierDue() bool {
 func (p *pass) barrier(ctx context.Context) error {
 	p.world.Lock()
 	defer p.world.Unlock()
+	err := p.record(ctx)
+	if err != nil {
+		p.cancel(err) // before anyone applies to another machine's state what was decided on the old one
+	}
+	return err
+}
+
+// record is barrier with the world held.
+func (p *pass) record(ctx context.Context) error {
 	p.mu.Lock()
 	b := p.pending
 	p.pending = newBatch()
@@ -77,7 +88,7 @@ func (p *pass) barrier(ctx context.Context) error {
 	if err := p.Ancestor.CommitPrepared(ctx, tag, b.out, b.in); err != nil {
 		return err
 	}
-	return p.settle(ctx, b.tags, b.in.Entries, b.out.Entries, b.same)
+	return p.settle(ctx, b.in.Entries, b.out.Entries, b.same)
 }
 
 // keep records what holds although the server's commit did not come about. What was prepared for it stays unless it is
@@ -94,16 +105,11 @@ func (p *pass) keep(ctx context.Context, b *batch, tag string, lost bool) error 
 			return err
 		}
 	}
-	return p.settle(ctx, b.tags, b.in.Entries)
+	return p.settle(ctx, b.in.Entries)
 }
 
 // settle tells the client what is agreed on now.
-func (p *pass) settle(ctx context.Context, tags []string, lists ...[]ancestor.Agreed) error {
-	for _, tag := range tags {
-		if err := p.Ancestor.Drop(ctx, tag); err != nil {
-			return err
-		}
-	}
+func (p *pass) settle(ctx context.Context, lists ...[]ancestor.Agreed) error {
 	byDir := map[string][]replica.Entry{}
 	for _, list := range lists {
 		for _, a := range list {

@@ -42,6 +42,9 @@ func (s *syncer) guard(ctx context.Context) (focus, error) {
 	if s.resettle { // also what is in sync is to be told to the client again
 		return nil, nil
 	}
+	for dir := range s.stale {
+		p.work.add(dir, false)
+	}
 	if len(p.work) > 0 {
 		return p.work, nil
 	}

@@ -13,7 +13,9 @@ func (p *pass) leave(v *visit) error {
 	if p.looking {
 		return p.leaveLooking(v)
 	}
-	p.world.RLock()
+	if !p.begin() {
+		return nil
+	}
 	defer p.world.RUnlock()
 	if v.finalMode != nil && !p.isUnclean(v) {
 		if err := p.setFinalMode(v); err != nil {
@@ -34,6 +36,9 @@ func (p *pass) leave(v *visit) error {
 	defer p.mu.Unlock()
 	if v.looked || len(v.issues) > 0 {
 		p.pending.in.Issues[v.dir] = v.issues
+	}
+	if v.looked {
+		delete(p.stale, v.dir)
 	}
 	if p.focus != nil && !v.unclean {
 		v.unclean = p.dirtBelow(v.dir)
@@ -76,6 +81,9 @@ func (p *pass) leaveLooking(v *visit) error {
 			p.work.add(v.dir, false)
 			p.mu.Unlock()
 		}
+	}
+	if _, err := p.Server.Leave(p.ctx, v.dir); err != nil { // the pass that follows opens what it needs
+		return err
 	}
 	if v.vanish && !v.made {
 		side := Local

@@ -29,7 +29,8 @@ func (p *pass) look(v *visit) error {
 	p.mu.Lock()
 	p.sum.Examined++
 	p.mu.Unlock()
-	known, err := p.Ancestor.Dir(p.ctx, v.dir)
+	known, err := p.known(v)
+	v.past = nil // it may be large
 	if err != nil {
 		p.cancel(err)
 		return err
@@ -38,7 +39,7 @@ func (p *pass) look(v *visit) error {
 	if err != nil {
 		return err
 	}
-	if v.same && !p.Rules.NeedsListings() && unchanged(client, known.Entries) {
+	if v.same && !p.focus.has(v.dir) && !p.Rules.NeedsListings() && unchanged(client, known.Entries) {
 		v.knownMark = known.Mark
 		v.state = v.state.Enter(nil, nil)
 		return p.enterSame(v, client)
@@ -54,6 +55,32 @@ func (p *pass) look(v *visit) error {
 	return d.reconcile()
 }
 
+// known returns what the ancestor has of a directory. Leftovers of another directory that went from here, of which a
+// failure kept the ancestor from hearing in time, are dropped: they would make what is here now look deleted.
+func (p *pass) known(v *visit) (ancestor.Dir, error) {
+	if v.past != nil {
+		return *v.past, nil
+	}
+	dir, err := p.Ancestor.Dir(p.ctx, v.dir)
+	if err != nil {
+		return dir, err
+	}
+	if !v.agreed && (len(dir.Entries) > 0 || dir.Mark != "") {
+		if !p.looking && p.begin() {
+			p.mu.Lock()
+			for _, e := range dir.Entries {
+				gone := replica.Entry{Name: e.Name}
+				p.pending.in.Entries = append(p.pending.in.Entries, ancestor.Agreed{Dir: v.dir, Entry: gone})
+			}
+			p.mu.Unlock()
+			p.world.RUnlock()
+		}
+		dir = ancestor.Dir{}
+	}
+	v.past = &dir
+	return dir, nil
+}
+
 // serverSame reports whether the server's tree is what it was when all here and below was last in sync.
 func (p *pass) serverSame(v *visit) (bool, error) {
 	if p.All || v.noServer || v.free {
@@ -62,7 +89,7 @@ func (p *pass) serverSame(v *visit) (bool, error) {
 	if v.up != nil && v.up.same {
 		return true, nil
 	}
-	known, err := p.Ancestor.Dir(p.ctx, v.dir)
+	known, err := p.known(v)
 	if err != nil || known.Mark == "" {
 		return false, err
 	}
@@ -84,7 +111,8 @@ func (p *pass) enterSame(v *visit, entries []replica.Entry) error {
 			continue
 		}
 		_, _, inside := v.state.Entry(factsOf(e))
-		below = append(below, &visit{dir: path, up: v, name: e.Name, entry: e, state: inside, free: v.free, below: v.below})
+		below = append(below, &visit{dir: path, up: v, name: e.Name, entry: e, state: inside, agreed: true,
+			free: v.free, below: v.below})
 	}
 	p.push(below...)
 	return nil
@@ -312,6 +340,7 @@ func (d *directory) later() {
 func (d *directory) found(s step) {
 	want := s.out.Ancestor
 	want.Name = s.n.text()
+	want.Content.Data = nil // it is in both trees
 	note := ancestor.Agreed{Dir: d.dir, Entry: want}
 	switch {
 	case s.out.Action != plan.InSync && !s.out.Descend:
@@ -334,7 +363,7 @@ func recorded(known, e replica.Entry) bool {
 // enter adds the directory of that name to those to be looked at.
 func (d *directory) enter(s step, e replica.Entry, set func(*visit)) {
 	v := &visit{dir: join(d.dir, s.n.text()), up: d.visit, name: s.n.text(), entry: e, state: s.inside,
-		free: d.free, below: d.visit.below}
+		agreed: s.n.known.Kind == object.Directory, free: d.free, below: d.visit.below}
 	set(v)
 	d.below = append(d.below, v)
 }
@@ -350,10 +379,9 @@ func (d *directory) deleteTree(s step, side Side, e replica.Entry) {
 
 // noteFound hands what was found in sync to the next barrier.
 func (d *directory) noteFound() {
-	if d.looking || len(d.agreed)+len(d.same) == 0 {
+	if d.looking || len(d.agreed)+len(d.same) == 0 || !d.begin() {
 		return
 	}
-	d.world.RLock()
 	defer d.world.RUnlock()
 	d.locked(func() {
 		for _, a := range d.agreed {
@@ -364,6 +392,7 @@ func (d *directory) noteFound() {
 			}
 		}
 		d.pending.same = append(d.pending.same, d.same...)
+		d.pending.found += len(d.agreed) + len(d.same)
 	})
 }
 

@@ -68,7 +68,7 @@ func (p *pass) walk(ctx context.Context) error {
 		p.wake.Broadcast()
 	})
 	defer stop()
-	p.push(&visit{state: p.Rules.Root()})
+	p.push(&visit{state: p.Rules.Root(), agreed: true})
 	var workers sync.WaitGroup
 	for range p.Workers {
 		workers.Go(p.worker)
@@ -93,6 +93,17 @@ func (p *pass) worker() {
 			}
 		}
 	}
+}
+
+// begin holds off barriers until p.world.RUnlock. It reports false, and holds nothing, once the pass is over: whatever
+// was decided on may then be about a state of the server that is gone.
+func (p *pass) begin() bool {
+	p.world.RLock()
+	if p.ctx.Err() == nil {
+		return true
+	}
+	p.world.RUnlock()
+	return false
 }
 
 func (p *pass) push(visits ...*visit) {
@@ -166,8 +177,13 @@ func (p *pass) failedBelow(v *visit, path string, all bool, err error) {
 		p.cancel(err)
 		return
 	}
+	looked := v
+	if path == v.dir && v.up != nil && errors.Is(err, replica.ErrNotExist) { // it went since the one above was listed
+		v, all = v.up, false
+		err = fmt.Errorf("%w: %w", replica.ErrChanged, err)
+	}
 	p.mu.Lock()
-	v.unclean = true
+	looked.unclean, v.unclean = true, true
 	p.work.add(v.dir, all)
 	if errors.Is(err, replica.ErrChanged) && p.retries(v) {
 		p.again.add(v.dir, all)
@@ -211,6 +227,7 @@ type visit struct {
 	entry replica.Entry // of the directory, on the side that has it
 	state rules.State   // with which the directory is entered
 
+	agreed   bool // the ancestor has a directory here; what it has below otherwise is of another that went
 	same     bool // nothing changed in the server's tree here and below since the ancestor's mark
 	free     bool // made, moved or being deleted in this pass: look at everything below
 	all      bool // look at everything below, as the focus asks for it here or above
@@ -220,8 +237,9 @@ type visit struct {
 	vanish   bool // the side that has it shall lose it, if nothing in it must stay
 	below    bool // below a directory that was made or is being deleted
 
-	knownMark string  // the ancestor's mark when the directory was looked at
-	finalMode *uint32 // the client's directory gets this mode when all below is done; entry is what it is now
+	past      *ancestor.Dir // what the ancestor has of it, once somebody asked
+	knownMark string        // the ancestor's mark when the directory was looked at
+	finalMode *uint32       // the client's directory gets this mode when all below is done; entry is what it is now
 
 	mu   sync.Mutex // guards made
 	made bool       // the missing side got the directory after all

@@ -81,8 +81,36 @@ func Sync(ctx context.Context, cfg Config) (Summary, error) {
 	return s.sum, err
 }
 
+// recallIssues makes this sync look at all that earlier ones could not bring in sync, whether it changed or not.
+func (s *syncer) recallIssues(ctx context.Context) error {
+	list, err := s.Ancestor.Issues(ctx)
+	s.stale = map[string]bool{}
+	for _, i := range list { // an issue is of a name, or of the directory itself
+		s.stale[i.Path], s.stale[up(i.Path)] = true, true
+	}
+	return err
+}
+
+// forgetIssues drops the issues of directories that nobody came across: they are gone.
+func (s *syncer) forgetIssues(ctx context.Context) error {
+	gone := ancestor.Update{Issues: map[string][]ancestor.Issue{}}
+	for dir := range s.stale {
+		above := dir
+		for above != "" && !s.dirt[above] {
+			above = up(above)
+		}
+		if !s.dirt[above] {
+			gone.Issues[dir] = nil
+		}
+	}
+	return s.Ancestor.Commit(ctx, gone)
+}
+
 // countIssues counts everything that is not in sync, also what this sync did not look at.
 func (s *syncer) countIssues(ctx context.Context) error {
+	if err := s.forgetIssues(ctx); err != nil {
+		return err
+	}
 	list, err := s.Ancestor.Issues(ctx)
 	s.sum.Failed, s.sum.Unsynced = 0, 0
 	for _, i := range list {
@@ -103,6 +131,7 @@ type syncer struct {
 	// Guarded by the lock of the pass under way:
 	tries map[string]int  // per directory, how often a pass came back to it
 	dirt  map[string]bool // directories that the last visit left unclean
+	stale map[string]bool // directories of which old issues are known, and that nobody looked at yet
 }
 
 // run plans, guards and applies, until nothing is left that a further pass could do.
@@ -111,6 +140,9 @@ func (s *syncer) run(ctx context.Context) error {
 		p := s.newPass(true, nil)
 		err := p.walk(ctx)
 		s.take(p)
+		return err
+	}
+	if err := s.recallIssues(ctx); err != nil {
 		return err
 	}
 	work, err := s.guard(ctx)

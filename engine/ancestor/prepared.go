@@ -31,9 +31,13 @@ func (d *DB) CommitPrepared(ctx context.Context, tag string, prepared, u Update)
 				return err
 			}
 		}
-		_, err := tx.ExecContext(ctx, "DELETE FROM prepared WHERE tag = ?", []byte(tag))
-		return err
+		return drop(ctx, tx, tag)
 	})
+}
+
+func drop(ctx context.Context, tx *sql.Tx, tag string) error {
+	_, err := tx.ExecContext(ctx, "DELETE FROM prepared WHERE tag = ?", []byte(tag))
+	return err
 }
 
 // unsettled stands while the client may not have been told of what was agreed on.

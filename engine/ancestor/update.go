@@ -21,6 +21,9 @@ type Update struct {
 	Entries []Agreed           // entries that client and server now agree on
 	Marks   map[string]string  // directories found in sync with everything below, and the server's mark of them
 	Issues  map[string][]Issue // per directory looked at, all of its entries that are not in sync now
+	// Prepared are tags under which part of this update was prepared: what was is dropped. A later Recover that did it
+	// once more would move what has the name by then.
+	Prepared []string
 }
 
 // Agreed is one entry of a directory; kind Absent says that the name is agreed to be gone, with everything below it.
@@ -34,7 +37,7 @@ type Move struct{ Dir, From, To string }
 
 // IsEmpty reports whether there is nothing to record.
 func (u *Update) IsEmpty() bool {
-	return len(u.Moves) == 0 && len(u.Entries) == 0 && len(u.Marks) == 0 && len(u.Issues) == 0
+	return len(u.Moves) == 0 && len(u.Entries) == 0 && len(u.Marks) == 0 && len(u.Issues) == 0 && len(u.Prepared) == 0
 }
 
 // Commit records an update durably, in one transaction.
@@ -79,6 +82,11 @@ func (d *DB) apply(ctx context.Context, tx *sql.Tx, u Update) error {
 	}
 	for dir, list := range u.Issues {
 		if err := d.setIssues(ctx, tx, dir, list); err != nil {
+			return err
+		}
+	}
+	for _, tag := range u.Prepared {
+		if err := drop(ctx, tx, tag); err != nil {
 			return err
 		}
 	}

@@ -14,7 +14,6 @@ import (
 	"ensync/engine/service"
 	"ensync/engine/session"
 	"ensync/engine/setup"
-	"ensync/engine/worktree"
 	"ensync/fusefs"
 )
 
@@ -184,30 +183,21 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, pass []byte, point 
 
 func (a *app) serveStore(ctx context.Context, st *session.Store, point string, o *mountFlags, ready func() error) error {
 	// Errors may hold names of files, and stderr may be a log.
-	failed := func(error) { fmt.Fprintln(a.stderr, "ensync: a sync or the tree failed; ensync status tells more") }
+	failed := func(error) { fmt.Fprintln(a.stderr, "ensync: something failed behind the mount; ensync status tells what") }
 	svc, err := service.Open(ctx, st, service.Options{OnError: failed})
 	if err != nil {
 		return err
 	}
 	closing := context.WithoutCancel(ctx)
 	server, err := fusefs.Mount(ctx, svc.Tree(), fusefs.Options{MountPoint: point, AllowOther: o.allowOther, ReadOnly: o.readOnly,
-		FsName: st.Config.Dir, OnError: func(op string, _ worktree.Ino, _ error) {
-			fmt.Fprintf(a.stderr, "ensync: a request (%s) failed; ensync status tells more\n", op)
-		}})
+		FsName: st.Config.Dir, OnError: svc.Failed})
 	if err != nil {
 		return errors.Join(err, svc.Close(closing))
 	}
 	if err := ready(); err != nil {
 		return errors.Join(err, server.Detach(closing), svc.Close(closing))
 	}
-	unmount := server.Unmount
-	err = svc.Run(ctx, func(c context.Context) error {
-		if ctx.Err() != nil { // a signal: whoever still uses it is not waited for
-			return server.Detach(c)
-		}
-		return unmount(c)
-	}, server.Done())
-	if err != nil {
+	if err = svc.Run(ctx, server); err != nil {
 		err = errors.Join(err, server.Detach(closing))
 	}
 	if s, statusErr := svc.Status(closing); statusErr == nil && s.LastError != "" {

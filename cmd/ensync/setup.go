@@ -12,6 +12,7 @@ import (
 
 func (a *app) setupCommand() *cobra.Command {
 	var yes bool
+	var key string
 	answers := &setup.Answers{Tell: func(text string) { fmt.Fprintln(a.stdout, text) }}
 	cmd := &cobra.Command{
 		Use:   "setup [CONFIG] LOCAL REMOTE",
@@ -27,7 +28,7 @@ other options answer, and what they leave open takes its default.`,
 			"  ensync setup --yes --key file:secret --root work ~/.config/work ~/work /media/drive/store",
 		Args: between(2, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			req := setup.Request{Config: a.configFlag, Key: a.keyFlag}
+			req := setup.Request{Config: a.configFlag, Key: key}
 			if len(args) == 3 {
 				path, err := a.configOnly(args[:1])
 				if err != nil {
@@ -55,7 +56,7 @@ other options answer, and what they leave open takes its default.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&a.keyFlag, "key", "k", "prompt", "where the passphrase comes from: `SPEC` is prompt, file:PATH, shell:COMMAND or string:TEXT")
+	f.StringVarP(&key, "key", "k", "prompt", "where the passphrase comes from: `SPEC` is prompt, file:PATH, shell:COMMAND or string:TEXT")
 	f.BoolVarP(&yes, "yes", "y", false, "ask nothing")
 	f.StringVar(&answers.Root, "root", "", "with --yes: `NAME` of the tree in the store (default: the first there, or \"root\")")
 	f.StringVar(&answers.Compression, "compression", "", "with --yes: none, fast, default or best `GRADE` (default best)")

@@ -42,8 +42,10 @@ func (a *app) unmount(ctx context.Context, point string, o *unmountFlags) error 
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return context.Cause(ctx)
-	case err != nil:
+	case errors.Is(err, service.ErrMounted):
 		return err
+	case err != nil:
+		return fmt.Errorf("unmounted %s, but not all was synced, and is kept here until the next mount: %w", point, err)
 	case !o.noSync && !sum.Clean():
 		fmt.Fprintf(a.stderr, "unmounted; %s out of sync and %s failed (ensync status lists them)\n",
 			plural(sum.Unsynced, "entry is", "entries are"), plural(sum.Failed, "entry", "entries"))

@@ -38,6 +38,7 @@ type Store struct {
 type tree struct {
 	*remote.Tree
 	root *remote.Root
+	old  bool // looked at for an earlier change
 }
 
 // New returns the trees of an open store. Relative paths begin in the root of that name, which needs to exist only when
@@ -218,13 +219,19 @@ func (s *Store) List(ctx context.Context, path string) ([]object.Entry, error) {
 // maxRounds bounds how often a change is tried again because other machines were faster.
 const maxRounds = 16
 
-// change edits one root and commits. When another machine was faster, edit is called anew on what that one made. After an
+// change edits one root, as it is committed now, and commits. When another machine was faster, edit is called anew on what that one made. After an
 // error nothing is changed.
 func (s *Store) change(ctx context.Context, root string, edit func(*tree) error) error {
 	t, err := s.tree(ctx, root)
 	if err != nil {
 		return err
 	}
+	if t.old {
+		if err := t.Refresh(ctx); err != nil {
+			return err
+		}
+	}
+	t.old = true
 	for range maxRounds {
 		if err = edit(t); err == nil {
 			err = t.Commit(ctx, func(string) error { return nil })

@@ -50,11 +50,18 @@ func (s *Store) put(ctx context.Context, src, dst string, opt TransferOptions) e
 	if err != nil {
 		return err
 	}
-	p, err := s.target(ctx, dst, filepath.Base(abs))
-	if err != nil {
-		return err
+	p, base := s.parse(dst), filepath.Base(abs)
+	asRoot := p.isPhysical()
+	if asRoot {
+		p = p.child(base)
+	} else if p.isRoot() {
+		if _, err := s.find(ctx, p); errors.Is(err, fs.ErrNotExist) && dst != "" {
+			asRoot = true
+		} else if err != nil {
+			return err
+		}
 	}
-	if p.isRoot() {
+	if asRoot {
 		if err := s.putRoot(ctx, src, p); err != nil {
 			return err
 		}
@@ -62,30 +69,30 @@ func (s *Store) put(ctx context.Context, src, dst string, opt TransferOptions) e
 	w := &putter{Store: s, ctx: ctx, opt: opt}
 	return s.change(ctx, p.root(), func(t *tree) error {
 		w.tree = t
-		if p.isRoot() {
+		if asRoot {
 			return w.fill(src, p)
 		}
-		if err := s.mustBeDirectory(ctx, p.parent()); err != nil {
-			return fmt.Errorf("into %s: %w", p.parent().text, err)
+		to, err := s.target(ctx, p, base)
+		if err != nil {
+			return err
 		}
-		return w.put(src, p)
+		return w.put(src, to)
 	})
 }
 
-// target is where a thing called base goes.
-func (s *Store) target(ctx context.Context, dst, base string) (place, error) {
-	p := s.parse(dst)
-	if dst == "" {
-		return p.child(base), nil
-	}
+// target is where a thing called base goes: into a directory at p, or to p itself.
+func (s *Store) target(ctx context.Context, p place, base string) (place, error) {
 	e, err := s.find(ctx, p)
 	switch {
 	case err == nil && e.Kind == object.Directory:
 		return p.child(base), nil
-	case err == nil || errors.Is(err, fs.ErrNotExist) && !p.isPhysical():
-		return p, nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return p, p.errorf("copy to", err)
 	}
-	return p, p.errorf("copy to", err)
+	if err := s.mustBeDirectory(ctx, p.parent()); err != nil {
+		return p, p.errorf("copy to", err)
+	}
+	return p, nil
 }
 
 // putRoot makes the root that a directory is to be copied to, if it is not there.

@@ -1,6 +1,7 @@
 package localdir
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"sync"
@@ -20,6 +21,8 @@ type fileSystem struct {
 	running bool     // a goroutine is in syncfs; it ends when nobody waits for another
 	next    *syncRun // what those who come now wait for
 	done    sync.WaitGroup
+
+	failed error // the first failure of a syncfs; only syncLoop uses it
 }
 
 // syncRun is one syncfs, shared by all who asked before it began.
@@ -86,6 +89,9 @@ func (fs *fileSystem) syncLoop() {
 		} else {
 			run.err = syncFileSystem(fs.fd) // DURABLE: all that its callers wrote
 		}
+		// The kernel tells of a failed write once. Whose bytes it was is not known, so nothing is durable any more.
+		fs.failed = cmp.Or(fs.failed, run.err)
+		run.err = fs.failed
 		close(run.done)
 	}
 }

@@ -73,3 +73,33 @@ func settle(t *testing.T, dir string) {
 	for first := stamp(); stamp().Sub(first) < 100*time.Millisecond; {
 	}
 }
+
+func TestWhatWasHashedIsSavedAtTheEnd(t *testing.T) {
+	root, state := t.TempDir(), filepath.Join(t.TempDir(), "state")
+	if err := os.WriteFile(filepath.Join(root, "f"), []byte("content"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, root)
+	for run, want := range []bool{false, true} {
+		d, err := localdir.Open(root, state, sha{new(int64)}, localdir.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := d.List(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if list[0].Content.Known != want {
+			t.Errorf("run %d: content known: %v", run, !want)
+		}
+		if _, err := d.Hash(t.Context(), "", list[0]); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Save(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -211,6 +211,17 @@ func (d *Dir) Sync(ctx context.Context) error {
 	return nil
 }
 
+// Save implements replica.Learner. A hash may be kept only of bytes that no power cut takes back.
+func (d *Dir) Save(ctx context.Context) error {
+	d.mu.Lock()
+	unsaved := d.states.unsaved()
+	d.mu.Unlock()
+	if !unsaved {
+		return ctx.Err()
+	}
+	return d.Sync(ctx)
+}
+
 // Settle implements replica.Client. What was remembered of directories that are agreed to be gone is dropped; until
 // then it serves to recognise them at another place.
 func (d *Dir) Settle(ctx context.Context, dir string, entries []object.Entry) error {

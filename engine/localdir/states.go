@@ -121,6 +121,19 @@ func (s *states) vanished(dir, name string, r row) {
 	s.gone[r.st.ino] = vanished{r, dir, name}
 }
 
+// unsaved reports whether there is anything that the cache does not have.
+func (s *states) unsaved() bool {
+	if len(s.packed) > 0 {
+		return true
+	}
+	for _, st := range s.byDir {
+		if st.changed {
+			return true
+		}
+	}
+	return false
+}
+
 // snapshot encodes everything that the cache does not have.
 func (s *states) snapshot() map[string][]byte {
 	for _, st := range s.byDir {

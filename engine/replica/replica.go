@@ -81,6 +81,8 @@ type Client interface {
 type Learner interface {
 	// Learn says that what was last read by Open of an entry of that directory, to its end, is e.Content.
 	Learn(dir string, e Entry)
+	// Save keeps what was learned, here and by Hash, for later runs. It costs nothing where nothing new was.
+	Save(ctx context.Context) error
 }
 
 // Server is the tree in the store: one state that was committed, and the changes made on top of it since.

@@ -3,6 +3,7 @@
 package fusefs
 
 import (
+	"context"
 	"math"
 	"sync/atomic"
 	"syscall"
@@ -74,15 +75,15 @@ func (r *requests) status(o op, ino uint64, err error) fuse.Status {
 	return fuse.Status(errno)
 }
 
-// begin counts a request.
-func (r *requests) begin(o op, cancel <-chan struct{}) requestContext {
+// begin counts a request. Its context never ends: it does not wait for the network, and nothing interrupts it.
+func (r *requests) begin(o op) context.Context {
 	r.counts[o].Add(1)
-	return requestContext(cancel)
+	return context.Background()
 }
 
 // beginChange is begin for a request that changes the tree at the given names.
-func (r *requests) beginChange(o op, cancel <-chan struct{}, names ...string) (requestContext, fuse.Status) {
-	ctx := r.begin(o, cancel)
+func (r *requests) beginChange(o op, names ...string) (context.Context, fuse.Status) {
+	ctx := r.begin(o)
 	if r.opt.ReadOnly {
 		return ctx, fuse.EROFS
 	}
@@ -126,7 +127,7 @@ func fillAttr(a worktree.Attr, out *fuse.Attr) {
 func split(t time.Time) (uint64, uint32) { return uint64(t.Unix()), uint32(t.Nanosecond()) }
 
 func (r *requests) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	ctx := r.begin(opLookup, cancel)
+	ctx := r.begin(opLookup)
 	if len(name) > maxName {
 		return fuse.Status(syscall.ENAMETOOLONG)
 	}
@@ -149,7 +150,7 @@ func (r *requests) Forget(ino, lookups uint64) {
 }
 
 func (r *requests) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	ctx := r.begin(opGetattr, cancel)
+	ctx := r.begin(opGetattr)
 	a, err := r.tree.GetAttr(ctx, worktree.Ino(in.NodeId))
 	if err != nil {
 		return r.status(opGetattr, in.NodeId, err)
@@ -164,7 +165,7 @@ const asked = fuse.FATTR_MODE | fuse.FATTR_UID | fuse.FATTR_GID | fuse.FATTR_SIZ
 	fuse.FATTR_ATIME_NOW | fuse.FATTR_MTIME_NOW | fuse.FATTR_CTIME
 
 func (r *requests) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
-	ctx, refused := r.beginChange(opSetattr, cancel)
+	ctx, refused := r.beginChange(opSetattr)
 	if refused != fuse.OK {
 		return refused
 	}
@@ -212,13 +213,13 @@ func setAttr(in *fuse.SetAttrIn) worktree.SetAttr {
 }
 
 func (r *requests) Readlink(cancel <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status) {
-	ctx := r.begin(opReadlink, cancel)
+	ctx := r.begin(opReadlink)
 	target, err := r.tree.Readlink(ctx, worktree.Ino(h.NodeId))
 	return []byte(target), r.status(opReadlink, h.NodeId, err)
 }
 
 // make makes an inode for the caller, in the parent's group if the parent is setgid.
-func (r *requests) make(ctx requestContext, o op, h *fuse.InHeader, name string, m worktree.Make, out *fuse.EntryOut) fuse.Status {
+func (r *requests) make(ctx context.Context, o op, h *fuse.InHeader, name string, m worktree.Make, out *fuse.EntryOut) fuse.Status {
 	m.UID, m.GID = h.Uid, h.Gid
 	err := r.inherit(ctx, worktree.Ino(h.NodeId), &m)
 	if err != nil {
@@ -232,7 +233,7 @@ func (r *requests) make(ctx requestContext, o op, h *fuse.InHeader, name string,
 	return fuse.OK
 }
 
-func (r *requests) inherit(ctx requestContext, parent worktree.Ino, m *worktree.Make) error {
+func (r *requests) inherit(ctx context.Context, parent worktree.Ino, m *worktree.Make) error {
 	p, err := r.tree.GetAttr(ctx, parent)
 	if err != nil {
 		return err
@@ -257,7 +258,7 @@ func staleIfExists(s fuse.Status) fuse.Status {
 }
 
 func (r *requests) Mknod(cancel <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
-	ctx, refused := r.beginChange(opMknod, cancel, name)
+	ctx, refused := r.beginChange(opMknod, name)
 	if refused != fuse.OK {
 		return refused
 	}
@@ -273,7 +274,7 @@ func (r *requests) Mknod(cancel <-chan struct{}, in *fuse.MknodIn, name string, 
 }
 
 func (r *requests) Mkdir(cancel <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
-	ctx, refused := r.beginChange(opMkdir, cancel, name)
+	ctx, refused := r.beginChange(opMkdir, name)
 	if refused != fuse.OK {
 		return refused
 	}
@@ -281,7 +282,7 @@ func (r *requests) Mkdir(cancel <-chan struct{}, in *fuse.MkdirIn, name string, 
 }
 
 func (r *requests) Symlink(cancel <-chan struct{}, h *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
-	ctx, refused := r.beginChange(opSymlink, cancel, name)
+	ctx, refused := r.beginChange(opSymlink, name)
 	if refused != fuse.OK {
 		return refused
 	}
@@ -289,7 +290,7 @@ func (r *requests) Symlink(cancel <-chan struct{}, h *fuse.InHeader, target, nam
 }
 
 func (r *requests) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
-	ctx, refused := r.beginChange(opCreate, cancel, name)
+	ctx, refused := r.beginChange(opCreate, name)
 	if r.zeroMessage.Load() {
 		return fuse.ENOSYS
 	}
@@ -306,7 +307,7 @@ func (r *requests) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string
 }
 
 func (r *requests) Tmpfile(cancel <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
-	ctx, refused := r.beginChange(opTmpfile, cancel)
+	ctx, refused := r.beginChange(opTmpfile)
 	if refused != fuse.OK {
 		return refused
 	}
@@ -325,7 +326,7 @@ func (r *requests) Tmpfile(cancel <-chan struct{}, in *fuse.CreateIn, out *fuse.
 }
 
 func (r *requests) Link(cancel <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
-	ctx, refused := r.beginChange(opLink, cancel, name)
+	ctx, refused := r.beginChange(opLink, name)
 	if refused != fuse.OK {
 		return refused
 	}
@@ -338,7 +339,7 @@ func (r *requests) Link(cancel <-chan struct{}, in *fuse.LinkIn, name string, ou
 }
 
 func (r *requests) Unlink(cancel <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	ctx, refused := r.beginChange(opUnlink, cancel, name)
+	ctx, refused := r.beginChange(opUnlink, name)
 	if refused != fuse.OK {
 		return refused
 	}
@@ -346,7 +347,7 @@ func (r *requests) Unlink(cancel <-chan struct{}, h *fuse.InHeader, name string)
 }
 
 func (r *requests) Rmdir(cancel <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	ctx, refused := r.beginChange(opRmdir, cancel, name)
+	ctx, refused := r.beginChange(opRmdir, name)
 	if refused != fuse.OK {
 		return refused
 	}
@@ -354,7 +355,7 @@ func (r *requests) Rmdir(cancel <-chan struct{}, h *fuse.InHeader, name string) 
 }
 
 func (r *requests) Rename(cancel <-chan struct{}, in *fuse.RenameIn, oldName, newName string) fuse.Status {
-	ctx, refused := r.beginChange(opRename, cancel, oldName, newName)
+	ctx, refused := r.beginChange(opRename, oldName, newName)
 	if refused != fuse.OK {
 		return refused
 	}
@@ -368,12 +369,12 @@ func (r *requests) Rename(cancel <-chan struct{}, in *fuse.RenameIn, oldName, ne
 
 // Access is never needed: the kernel checks permissions.
 func (r *requests) Access(cancel <-chan struct{}, in *fuse.AccessIn) fuse.Status {
-	r.begin(opAccess, cancel)
+	r.begin(opAccess)
 	return fuse.ENOSYS
 }
 
 func (r *requests) StatFs(cancel <-chan struct{}, h *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
-	ctx := r.begin(opStatfs, cancel)
+	ctx := r.begin(opStatfs)
 	s, err := r.tree.StatFS(ctx)
 	if err != nil {
 		return r.status(opStatfs, h.NodeId, err)

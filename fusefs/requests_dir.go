@@ -3,6 +3,7 @@
 package fusefs
 
 import (
+	"context"
 	"hash/maphash"
 	"math"
 	"slices"
@@ -121,7 +122,7 @@ func (d *openDirs) sorted(entries []worktree.DirEntry) []listed {
 }
 
 func (r *requests) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	r.begin(opOpendir, cancel)
+	r.begin(opOpendir)
 	fh, keeps := r.dirs.open(worktree.Ino(in.NodeId))
 	out.Fh = fh
 	if r.opt.NoCache {
@@ -140,14 +141,14 @@ func (r *requests) ReleaseDir(in *fuse.ReleaseIn) {
 }
 
 func (r *requests) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	ctx := r.begin(opReaddir, cancel)
+	ctx := r.begin(opReaddir)
 	return r.readDir(ctx, opReaddir, in, func(e listed) bool {
 		return out.AddDirEntry(dirEntry(e))
 	})
 }
 
 func (r *requests) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	ctx := r.begin(opReaddirplus, cancel)
+	ctx := r.begin(opReaddirplus)
 	room := int(in.Size)
 	return r.readDir(ctx, opReaddirplus, in, func(e listed) bool {
 		room -= direntPlusExtra + (direntHeader+len(e.Name)+7)&^7
@@ -182,7 +183,7 @@ func dirEntry(e listed) fuse.DirEntry {
 }
 
 // readDir hands the entries behind the offset to add until it says that no more fit.
-func (r *requests) readDir(ctx requestContext, o op, in *fuse.ReadIn, add func(listed) bool) fuse.Status {
+func (r *requests) readDir(ctx context.Context, o op, in *fuse.ReadIn, add func(listed) bool) fuse.Status {
 	d := r.dirs.get(in.Fh)
 	if d == nil {
 		return fuse.EBADF

@@ -20,7 +20,7 @@ func (r *requests) openFlags() uint32 {
 }
 
 func (r *requests) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	r.begin(opOpen, cancel)
+	r.begin(opOpen)
 	if r.zeroMessage.Load() {
 		return fuse.ENOSYS
 	}
@@ -29,16 +29,18 @@ func (r *requests) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenO
 }
 
 // Release has nothing to end: the life of an inode ends with Forget.
-func (r *requests) Release(cancel <-chan struct{}, in *fuse.ReleaseIn) { r.begin(opRelease, cancel) }
+func (r *requests) Release(cancel <-chan struct{}, in *fuse.ReleaseIn) { r.begin(opRelease) }
 
 // Flush is refused once and never comes again: close makes nothing durable.
 func (r *requests) Flush(cancel <-chan struct{}, in *fuse.FlushIn) fuse.Status {
-	r.begin(opFlush, cancel)
+	r.begin(opFlush)
 	return fuse.ENOSYS
 }
 
 func (r *requests) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
-	ctx := r.begin(opRead, cancel)
+	r.begin(opRead)
+	ctx := newWaiting(cancel, in.Pid)
+	defer ctx.end()
 	buf = buf[:min(len(buf), int(in.Size))]
 	n, err := r.tree.Read(ctx, worktree.Ino(in.NodeId), buf, in.Offset)
 	if err != nil {
@@ -48,7 +50,7 @@ func (r *requests) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fu
 }
 
 func (r *requests) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
-	ctx, refused := r.beginChange(opWrite, cancel)
+	ctx, refused := r.beginChange(opWrite)
 	if refused != fuse.OK {
 		return 0, refused
 	}
@@ -62,17 +64,17 @@ func (r *requests) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) 
 }
 
 func (r *requests) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
-	ctx := r.begin(opFsync, cancel)
+	ctx := r.begin(opFsync)
 	return r.status(opFsync, in.NodeId, r.tree.Fsync(ctx, worktree.Ino(in.NodeId)))
 }
 
 func (r *requests) FsyncDir(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
-	ctx := r.begin(opFsyncdir, cancel)
+	ctx := r.begin(opFsyncdir)
 	return r.status(opFsyncdir, in.NodeId, r.tree.Fsync(ctx, worktree.Ino(in.NodeId)))
 }
 
 func (r *requests) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
-	ctx, refused := r.beginChange(opFallocate, cancel)
+	ctx, refused := r.beginChange(opFallocate)
 	if refused != fuse.OK {
 		return refused
 	}
@@ -81,17 +83,19 @@ func (r *requests) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fuse.
 }
 
 func (r *requests) Lseek(cancel <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
-	ctx := r.begin(opLseek, cancel)
+	ctx := r.begin(opLseek)
 	off, err := r.tree.Seek(ctx, worktree.Ino(in.NodeId), in.Offset, in.Whence)
 	out.Offset = off
 	return r.status(opLseek, in.NodeId, err)
 }
 
 func (r *requests) CopyFileRange(cancel <-chan struct{}, in *fuse.CopyFileRangeIn) (uint32, fuse.Status) {
-	ctx, refused := r.beginChange(opCopyFileRange, cancel)
+	_, refused := r.beginChange(opCopyFileRange)
 	if refused != fuse.OK {
 		return 0, refused
 	}
+	ctx := newWaiting(cancel, in.Pid)
+	defer ctx.end()
 	if in.Flags != 0 {
 		return 0, fuse.EINVAL
 	}
@@ -104,7 +108,7 @@ func (r *requests) CopyFileRange(cancel <-chan struct{}, in *fuse.CopyFileRangeI
 
 // Ioctl knows none. ENOSYS would be the same to the caller.
 func (r *requests) Ioctl(cancel <-chan struct{}, in *fuse.IoctlIn, inbuf []byte, out *fuse.IoctlOut, outbuf []byte) fuse.Status {
-	r.begin(opIoctl, cancel)
+	r.begin(opIoctl)
 	return fuse.Status(syscall.ENOTTY)
 }
 
@@ -132,7 +136,7 @@ func checkXattr(name string) fuse.Status {
 }
 
 func (r *requests) GetXAttr(cancel <-chan struct{}, h *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
-	ctx := r.begin(opGetxattr, cancel)
+	ctx := r.begin(opGetxattr)
 	if s := checkXattr(name); s != fuse.OK {
 		return 0, s
 	}
@@ -155,7 +159,7 @@ func answerXattr(value, dest []byte) (uint32, fuse.Status) {
 }
 
 func (r *requests) ListXAttr(cancel <-chan struct{}, h *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
-	ctx := r.begin(opListxattr, cancel)
+	ctx := r.begin(opListxattr)
 	names, err := r.tree.ListXattr(ctx, worktree.Ino(h.NodeId))
 	if err != nil {
 		return 0, r.status(opListxattr, h.NodeId, err)
@@ -171,7 +175,7 @@ func (r *requests) ListXAttr(cancel <-chan struct{}, h *fuse.InHeader, dest []by
 }
 
 func (r *requests) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, name string, data []byte) fuse.Status {
-	ctx, refused := r.beginChange(opSetxattr, cancel)
+	ctx, refused := r.beginChange(opSetxattr)
 	if refused != fuse.OK {
 		return refused
 	}
@@ -186,7 +190,7 @@ func (r *requests) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, name st
 }
 
 func (r *requests) RemoveXAttr(cancel <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	ctx, refused := r.beginChange(opRemovexattr, cancel)
+	ctx, refused := r.beginChange(opRemovexattr)
 	if refused != fuse.OK {
 		return refused
 	}

@@ -13,8 +13,8 @@ import (
 // MakeUnnamed or Link hands out counts one reference, which Forget takes back: an inode without name lives until then.
 // When the file system is unmounted the kernel says no more, so the references that are left end with the Tree.
 //
-// A context is done when the caller was interrupted: by any signal, so a call that does not wait for the network should
-// finish all the same. A call that gives up returns the context's error, which becomes EINTR.
+// The contexts of Read and CopyRange are done when the caller is being killed; a call that gives up then returns the
+// context's error, which becomes EINTR. All other calls must not wait for the network, and their contexts never end.
 type Tree interface {
 	Lookup(ctx context.Context, parent worktree.Ino, name string) (worktree.Attr, error)
 	Forget(ino worktree.Ino, lookups uint64)

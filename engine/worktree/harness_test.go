@@ -23,7 +23,7 @@ import (
 type memoryBlocks struct {
 	mu    sync.Mutex
 	data  map[object.Key][]byte
-	block chan struct{} // if set, Open waits for it to be closed
+	block chan struct{} // if set, reading waits for it to be closed
 	opens int
 }
 
@@ -57,7 +57,17 @@ func (m *memoryBlocks) has(c object.Content) bool {
 	return ok && c.Known
 }
 
-type memoryContent struct{ *bytes.Reader }
+type memoryContent struct {
+	*bytes.Reader
+	block <-chan struct{}
+}
+
+func (c memoryContent) ReadAt(p []byte, off int64) (int, error) {
+	if c.block != nil {
+		<-c.block
+	}
+	return c.Reader.ReadAt(p, off)
+}
 
 func (memoryContent) Close() error { return nil }
 
@@ -65,22 +75,11 @@ func (m *memoryBlocks) Open(ctx context.Context, c object.Content) (Content, err
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.opens++
-	if block := m.block; block != nil {
-		m.mu.Unlock()
-		select {
-		case <-block:
-		case <-ctx.Done():
-		}
-		m.mu.Lock()
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-	}
 	p, ok := m.data[c.Key]
 	if !ok {
 		return nil, errors.New("no such content")
 	}
-	return memoryContent{bytes.NewReader(p)}, nil
+	return memoryContent{bytes.NewReader(p), m.block}, nil
 }
 
 func (m *memoryBlocks) Hash(ctx context.Context, r io.Reader) (object.Content, error) {

@@ -204,6 +204,9 @@ func (s *Store) OpenDirectory(scrub bool) (*Replica, error) {
 		return nil, fmt.Errorf("open the local tree %s: not a directory; correct path in %s", path,
 			filepath.Join(s.Config.Dir, config.FileName))
 	}
+	if err := s.checkApart(path); err != nil {
+		return nil, err
+	}
 	private := s.Config.PrivateDir()
 	unlock, err := lockState(private)
 	if err != nil {

@@ -176,3 +176,26 @@ func TestAnotherRootIsNotTakenForDeletion(t *testing.T) {
 		t.Errorf("another, empty root: %v", err)
 	}
 }
+
+func TestStoreInTheTreeIsRefused(t *testing.T) {
+	storePath := newStore(t)
+	a := machine(t, storePath)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(filepath.Dir(storePath), link); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{storePath, filepath.Dir(storePath), link, filepath.Join(storePath, "roots")} {
+		a.General.Path = path
+		if _, err := trySync(t, a, Request{}); err == nil || !strings.Contains(err.Error(), "one in the other") {
+			t.Errorf("tree %s, store %s: %v", path, storePath, err)
+		}
+	}
+	beside := storePath + "2" // shares only the beginning of the name
+	if err := os.Mkdir(beside, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	a.General.Path = beside
+	if _, err := trySync(t, a, Request{}); err != nil {
+		t.Errorf("a tree beside the store: %v", err)
+	}
+}

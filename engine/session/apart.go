@@ -1,0 +1,47 @@
+package session
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"ensync/engine/config"
+	"ensync/store/cache"
+)
+
+// checkApart refuses a store that lies in the tree it is to keep, or the other way round: each sync would store what the
+// one before it stored, for ever.
+func (s *Store) checkApart(tree string) error {
+	server := s.Config.General.Server
+	if server.Kind != config.ServerPath {
+		return nil
+	}
+	if inside(server.Path, tree) || inside(tree, server.Path) {
+		return fmt.Errorf("open the local tree %s: the store %s and the tree lie one in the other, so each sync would store "+
+			"what the one before it stored; move one of them, and correct %s", tree, server.Path,
+			filepath.Join(s.Config.Dir, config.FileName))
+	}
+	if path := cache.DefaultDir(); path != "" && inside(path, tree) {
+		s.notice(fmt.Sprintf("the cache %s lies in the tree %s and is synchronised with it; exclude it by a rule, or set "+
+			"ENSYNC_CACHE_DIR to another place", path, tree))
+	}
+	return nil
+}
+
+// inside reports whether path is dir or lies in it, whatever symbolic links lead there.
+func inside(path, dir string) bool {
+	rel, err := filepath.Rel(real(dir), real(path))
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
+}
+
+// real resolves symbolic links as far as the path exists.
+func real(path string) string {
+	if whole, err := filepath.EvalSymlinks(path); err == nil {
+		return whole
+	}
+	up := filepath.Dir(path)
+	if up == path {
+		return path
+	}
+	return filepath.Join(real(up), filepath.Base(path))
+}

@@ -202,4 +202,12 @@ func (a *app) withStore(ctx context.Context, path string, fn func(*session.Store
 	return interrupted(ctx, errors.Join(fn(st), st.Close()))
 }
 
+// shown is a name as it goes to standard output: its bytes, or on a terminal something harmless.
+func (a *app) shown(name string) string {
+	if isTerminal(a.stdout) {
+		return printable(name)
+	}
+	return name
+}
+
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }

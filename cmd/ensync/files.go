@@ -119,7 +119,7 @@ or not at all.
 		gone, err := m.Remove(ctx, path, recursive)
 		if loud() {
 			for _, p := range gone {
-				fmt.Fprintln(a.stdout, p)
+				fmt.Fprintln(a.stdout, a.shown(p))
 			}
 		}
 		return err
@@ -168,7 +168,7 @@ func (a *app) transfer(cmd *cobra.Command, do func(ctx context.Context, m *manua
 	opt.Notice = func(path, why string) { fmt.Fprintf(a.stderr, "skipped %s: %s\n", printable(path), why) }
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if loud() {
-			opt.Copied = func(src, dst string) { fmt.Fprintf(a.stdout, "%s => %s\n", src, dst) }
+			opt.Copied = func(src, dst string) { fmt.Fprintf(a.stdout, "%s => %s\n", a.shown(src), a.shown(dst)) }
 		}
 		return a.manual(cmd, args, 1, func(ctx context.Context, m *manual.Store, args []string) error {
 			if len(args) > 2 {

@@ -42,14 +42,10 @@ func (a *app) list(ctx context.Context, m *manual.Store, path string, titled, hu
 		return err
 	}
 	if titled {
-		fmt.Fprintf(a.stdout, "%s:\n", path)
-	}
-	show := func(name string) string { return name }
-	if isTerminal(a.stdout) {
-		show = printable
+		fmt.Fprintf(a.stdout, "%s:\n", a.shown(path))
 	}
 	for _, e := range entries {
-		if err := listEntry(a.stdout, e, human, show); err != nil {
+		if err := listEntry(a.stdout, e, human, a.shown); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +18,7 @@ func main() { os.Exit(run()) }
 // run is main with an exit code, for tests that run it as a program.
 func run() int {
 	protect()
+	boundMemory()
 	ctx, stop := interruptible(os.Stderr)
 	defer stop()
 	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
@@ -32,6 +34,14 @@ func run() int {
 func protect() {
 	unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
 	unix.Umask(0o077)
+}
+
+// boundMemory makes the collector work harder before the heap grows beyond what a sync needs, whatever the size of trees
+// and files: blocks being sealed, packs in flight and a few directories. $GOMEMLIMIT replaces the number.
+func boundMemory() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(192 << 20)
+	}
 }
 
 // interruptible returns a context that the first SIGINT or SIGTERM ends. A second one kills.

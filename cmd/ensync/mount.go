@@ -183,7 +183,9 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, pass []byte, point 
 
 func (a *app) serveStore(ctx context.Context, st *session.Store, point string, o *mountFlags, ready func() error) error {
 	// Errors may hold names of files, and stderr may be a log.
-	failed := func(error) { fmt.Fprintln(a.stderr, "ensync: something failed behind the mount; ensync status tells what") }
+	failed := func(error) {
+		fmt.Fprintln(a.stderr, "ensync: something failed behind the mount; ensync status tells what")
+	}
 	svc, err := service.Open(ctx, st, service.Options{OnError: failed})
 	if err != nil {
 		return err

@@ -174,16 +174,21 @@ func (a *app) open(ctx context.Context, path string) (*session.Store, error) {
 	return session.OpenStore(ctx, cfg, pass, opt)
 }
 
-// passphrase reads the passphrase, and warns of a file that others can read.
+// passphrase reads the passphrase that unlocks the store.
 func (a *app) passphrase(ctx context.Context, cfg *config.Config, opt session.Options) ([]byte, error) {
 	src, err := configuredSource(cfg, opt)
 	if err != nil {
 		return nil, err
 	}
+	a.warnExposed(src)
+	return src.Read(ctx, opt.Asker, "Passphrase: ")
+}
+
+// warnExposed warns of a passphrase file that others can read.
+func (a *app) warnExposed(src keys.Source) {
 	if err := src.Exposed(); err != nil {
 		fmt.Fprintln(a.stderr, "warning:", err)
 	}
-	return src.Read(ctx, opt.Asker, "Passphrase: ")
 }
 
 func configuredSource(cfg *config.Config, opt session.Options) (keys.Source, error) {

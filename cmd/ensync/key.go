@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,6 +52,7 @@ func (a *app) editKeys(ctx context.Context, path, spec, prompt string, fn func(*
 		if err != nil {
 			return err
 		}
+		a.warnExposed(src)
 		pass, err := src.Read(ctx, k.opt.Asker, prompt)
 		if err != nil {
 			return err
@@ -157,6 +160,12 @@ func (a *app) initKeys(ctx context.Context, path, name string) error {
 	opt, err := a.sessionOptions()
 	if err != nil {
 		return err
+	}
+	// Where a drive is not mounted, a store would be made on the wrong one.
+	if srv := cfg.General.Server; srv.Kind == config.ServerPath {
+		if _, err := os.Stat(filepath.Dir(srv.Path)); err != nil {
+			return fmt.Errorf("make a store: %w; mount its drive, or create the directory first", err)
+		}
 	}
 	src, err := configuredSource(cfg, opt)
 	if err != nil {

@@ -61,7 +61,9 @@ func (a *app) findMount(point string) (dir, at string, err error) {
 		if at, err = filepath.Abs(point); err != nil {
 			return "", "", err
 		}
-		if real, err := filepath.EvalSymlinks(filepath.Dir(at)); err == nil {
+		if _, err := os.Readlink(at); err == nil {
+			at, _ = filepath.EvalSymlinks(at)
+		} else if real, err := filepath.EvalSymlinks(filepath.Dir(at)); err == nil {
 			at = filepath.Join(real, filepath.Base(at)) // the directory itself may be one that does not answer
 		}
 		mounts := ourMounts()

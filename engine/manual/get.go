@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -64,7 +65,9 @@ func (s *Store) Get(ctx context.Context, src, dst string, opt TransferOptions) e
 	if p.isPhysical() {
 		err = g.fill(p, dst)
 	} else {
-		if info, statErr := os.Stat(dst); statErr == nil && info.IsDir() {
+		// The logical root, as "", has no name to be copied to.
+		named := !p.isRoot() || strings.HasPrefix(src, "/")
+		if info, statErr := os.Stat(dst); named && statErr == nil && info.IsDir() {
 			dst = filepath.Join(dst, p.base())
 		}
 		err = g.get(p, e, dst)

@@ -71,7 +71,9 @@ func (c *client) stop(inOrder bool) error {
 	if !inOrder {
 		return c.live.Kill()
 	}
-	_, err := c.live.Unmount(context.Background())
+	ctx, stop := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer stop()
+	_, err := c.live.Unmount(ctx)
 	return err
 }
 

@@ -43,7 +43,7 @@ func (p *pass) leave(v *visit) error {
 	if p.focus != nil && !v.unclean {
 		v.unclean = p.dirtBelow(v.dir)
 	}
-	if v.unclean {
+	if v.unclean || v.differs {
 		p.dirt[v.dir] = true
 		return nil
 	}

@@ -245,6 +245,7 @@ func (d *directory) inspect(n name) {
 	path := join(d.dir, n.text())
 	d.tell(Event{Kind: Inspected, Path: path, Old: &n.client, New: &n.server, Outcome: out, Below: d.visit.below})
 	if out.LeavesDifference() {
+		d.locked(func() { d.differs = true })
 		d.unsynced(s, path, mode)
 	}
 	d.route(s)

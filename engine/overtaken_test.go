@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"ensync/engine/ancestor"
@@ -166,5 +167,36 @@ func TestDirectoryRemovedWhileLookedAt(t *testing.T) {
 	}
 	if got, want := w.settled(), "k=0"; got != want {
 		t.Errorf("all have %q, want %q", got, want)
+	}
+}
+
+// What could not be looked at, or is of a kind that is not synchronised, keeps its directory from being marked: when it
+// is gone, the client looks just like the ancestor, and still lacks what the server has.
+func TestWhatASpecialFileHidArrivesWhenItIsGone(t *testing.T) {
+	for _, base := range []string{"k=0", "k=0 d/x=0"} {
+		w := newWorld(t, 2)
+		a, b := w.machines[0], w.machines[1]
+		a.build(base)
+		a.sync()
+		b.sync()
+		if base == "k=0" {
+			b.user("write d/x/y=1")
+		} else {
+			b.user("write d/x=1")
+		}
+		b.sync()
+		a.tree.Remove("d")
+		if err := a.tree.Special("d"); err != nil {
+			t.Fatal(err)
+		}
+		a.sync()
+		a.tree.Remove("d")
+		if base != "k=0" { // as after a look that failed
+			a.user("write d/x=0; touch 1 d/x")
+		}
+		w.settled()
+		if got, want := a.String(), b.String(); got != want || !strings.Contains(got, "=1") {
+			t.Errorf("%q: %q, want %q", base, got, want)
+		}
 	}
 }

@@ -155,8 +155,9 @@ func (p *pass) finish(v *visit) {
 			}
 		}
 		p.mu.Lock()
-		if v.unclean && v.up != nil {
-			v.up.unclean = true
+		if v.up != nil {
+			v.up.unclean = v.up.unclean || v.unclean
+			v.up.differs = v.up.differs || v.differs
 		}
 		p.open--
 		p.wake.Broadcast()
@@ -247,6 +248,7 @@ type visit struct {
 	// Guarded by the pass's lock.
 	open    int  // its own part, and directories below that are not finished
 	unclean bool // something here or below failed, or waits for another pass
+	differs bool // something here or below stays out of sync: no mark, lest the client come to look like the ancestor
 	issues  []ancestor.Issue
 }
 

@@ -146,6 +146,10 @@ func (d *directory) applyClient(steps []step) {
 	if len(changes) == 0 {
 		return
 	}
+	if err := d.announce(d.dir, announced(made, changes)...); err != nil {
+		d.cancel(err)
+		return
+	}
 	for i, r := range d.Client.Apply(d.ctx, d.dir, changes) {
 		s := made[i]
 		if r.Err != nil {
@@ -161,6 +165,23 @@ func (d *directory) applyClient(steps []step) {
 		}
 		d.note(Local, s, changes[i], r, holds)
 	}
+}
+
+// announced returns what both sides have in common when changes of the client are made: not the halves of merges, and
+// not what the two sides then still have otherwise.
+func announced(steps []step, changes []replica.Change) []replica.Entry {
+	var all []replica.Entry
+	for i, s := range steps {
+		if s.out.Action != plan.UseServer {
+			continue
+		}
+		if changes[i].New == nil {
+			all = append(all, replica.Entry{Name: s.n.text()})
+		} else if e := *changes[i].New; s.trust && s.out.Agreed(e).Equal(e) {
+			all = append(all, e)
+		}
+	}
+	return all
 }
 
 // clientChange returns the change for the client. A directory without all rights for its owner gets its mode when it is
@@ -300,6 +321,9 @@ func (p *pass) ensure(v *visit, side Side) error {
 	change := []replica.Change{{New: &e}}
 	var res []replica.Result
 	if side == Local {
+		if err := p.announce(v.up.dir, e); err != nil {
+			return err
+		}
 		res = p.Client.Apply(p.ctx, v.up.dir, change)
 	} else {
 		e.Tree = object.Tree{}

@@ -131,6 +131,9 @@ func (p *pass) removeEmpty(v *visit) (bool, error) {
 	change := []replica.Change{{Old: &v.entry}}
 	var res []replica.Result
 	if side == Local {
+		if err := p.announce(v.up.dir, replica.Entry{Name: v.name}); err != nil {
+			return false, err
+		}
 		res = p.Client.Apply(p.ctx, v.up.dir, change)
 	} else {
 		if _, err := p.Server.Leave(p.ctx, v.dir); err != nil { // List opened it again

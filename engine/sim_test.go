@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"ensync/engine/replica/memory"
@@ -28,6 +29,10 @@ type sim struct {
 	licensed map[string]bool // contents that a user overwrote or deleted while seeing them
 	written  map[string]bool
 	log      []string
+
+	apart   bool     // each machine's user keeps to a directory of its own, so nothing may ever happen to it
+	want    []string // then: what each user made of it
+	workers int
 }
 
 var errCrash = errors.New("crash")
@@ -40,7 +45,11 @@ func TestSimulation(t *testing.T) {
 	for seed := first; seed <= last; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			s := &sim{world: newWorld(t, 2+int(seed%2)), rnd: rand.New(rand.NewPCG(seed, 1)),
-				licensed: map[string]bool{}, written: map[string]bool{}}
+				licensed: map[string]bool{}, written: map[string]bool{}, apart: seed%4 == 0, workers: 1}
+			if seed%3 == 0 { // not the same each time, but all must hold all the same
+				s.workers = 4
+			}
+			s.want = make([]string, len(s.machines))
 			defer func() {
 				if t.Failed() {
 					t.Logf("go test ./engine -run Simulation -seed=%d\n%s", seed, strings.Join(s.log, "\n"))
@@ -61,6 +70,7 @@ func (s *sim) run() {
 			s.syncAtRandom(m)
 		}
 		s.nothingLost()
+		s.nothingHappenedApart()
 		if s.t.Failed() {
 			return
 		}
@@ -74,18 +84,54 @@ func (s *sim) run() {
 			}
 		}
 	}
-	s.settled()
+	text := s.settled()
 	s.nothingLost()
+	s.nothingHappenedApart()
+	if s.apart && strings.Contains(text, "~") {
+		s.t.Errorf("nobody edited what another did, and yet there are copies: %s", text)
+	}
+}
+
+// own is the part of a machine's tree that only its user edits.
+func (s *sim) own(on, of int) string {
+	var words []string
+	for _, word := range strings.Fields(s.machines[on].tree.StringWithTimes()) {
+		if strings.HasPrefix(word, fmt.Sprintf("m%d/", of)) {
+			words = append(words, word)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// nothingHappenedApart checks that no sync changes what only the user of that machine edits, and that in the end all
+// have just that.
+func (s *sim) nothingHappenedApart() {
+	if !s.apart {
+		return
+	}
+	for i, want := range s.want {
+		if got := s.own(i, i); got != want {
+			s.t.Errorf("machine %d has %q, its user made %q", i, got, want)
+		}
+	}
 }
 
 func (s *sim) note(format string, args ...any) { s.log = append(s.log, fmt.Sprintf(format, args...)) }
 
 var simNames = []string{"a", "b", "d", "d/a", "d/b", "d/e", "d/e/f", "b/x", "a~1"}
 
+func (s *sim) name(i int) string {
+	if !s.apart {
+		return simNames[s.rnd.IntN(len(simNames))]
+	}
+	return fmt.Sprintf("m%d/%s", i, simNames[s.rnd.IntN(len(simNames)-1)])
+}
+
 func (s *sim) editAtRandom(i int) {
 	m := s.machines[i]
-	path := simNames[s.rnd.IntN(len(simNames))]
+	path := s.name(i)
 	var err error
+	defer func() { s.want[i] = s.own(i, i) }()
 	switch op := s.rnd.IntN(10); {
 	case op < 5:
 		s.next++
@@ -102,6 +148,13 @@ func (s *sim) editAtRandom(i int) {
 			s.license(old)
 			s.note("%d: rm %s (%v)", i, path, old)
 		}
+	case op == 7 && s.rnd.IntN(3) == 0:
+		old := contentsBelow(m.tree, path)
+		s.next++
+		if err = m.tree.Symlink(path, fmt.Sprint("t", s.next)); err == nil {
+			s.license(old)
+			s.note("%d: ln %s->t%d", i, path, s.next)
+		}
 	case op < 8:
 		mode := []uint32{0o600, 0o644, 0o755, 0o700}[s.rnd.IntN(4)]
 		if err = m.tree.Chmod(path, mode); err == nil {
@@ -114,7 +167,7 @@ func (s *sim) editAtRandom(i int) {
 			s.note("%d: mkdir %s", i, path)
 		}
 	default:
-		to := simNames[s.rnd.IntN(len(simNames))]
+		to := s.name(i)
 		if strings.HasPrefix(to+"/", path+"/") || strings.HasPrefix(path+"/", to+"/") {
 			return
 		}
@@ -147,11 +200,14 @@ func contentsBelow(t *memory.Tree, path string) []string {
 // syncAtRandom syncs one machine while things go wrong.
 func (s *sim) syncAtRandom(i int) {
 	m := s.machines[i]
+	var mu sync.Mutex // with several workers
 	var ops int
 	limit := s.rnd.IntN(60)
 	kind := s.rnd.IntN(5)
 	crashed := false
 	step := func() error {
+		mu.Lock()
+		defer mu.Unlock()
 		ops++
 		if crashed || kind == 1 && ops > limit {
 			crashed = true
@@ -179,7 +235,7 @@ func (s *sim) syncAtRandom(i int) {
 		}
 		return step()
 	}
-	_, err := m.try(func(c *Config) { c.Workers, c.ConfirmLoss, c.BarrierChanges = 1, true, 1+s.rnd.IntN(5) })
+	_, err := m.try(func(c *Config) { c.Workers, c.ConfirmLoss, c.BarrierChanges = s.workers, true, 1+s.rnd.IntN(5) })
 	m.tree.Before, s.store.Fault = nil, nil
 	s.note("%d: sync kind %d crashed=%v: %v  now %s", i, kind, crashed, err, m)
 	if err != nil && kind != 1 && kind != 2 {

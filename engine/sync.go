@@ -229,6 +229,9 @@ func (s *syncer) recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("settle what the last sync left: %w", err)
 	}
+	if err := s.recoverAnnounced(ctx); err != nil {
+		return err
+	}
 	unsettled, err := s.Ancestor.Unsettled(ctx)
 	if unsettled {
 		s.All, s.resettle = true, true

@@ -18,6 +18,7 @@ import (
 	"os"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	_ "modernc.org/sqlite" // the database driver
@@ -67,12 +68,17 @@ type DB struct {
 	sealer sealer
 	path   string
 	get    *sql.Stmt
+
+	announcing sync.Mutex // guards what follows
+	announcer  *sql.Conn  // does not wait for stable storage
+	announced  uint64
 }
 
 const schema = `
 CREATE TABLE IF NOT EXISTS dir      (pkey BLOB PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS issue    (pkey BLOB PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS prepared (tag BLOB PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS announced (tag TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta     (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 `
 
@@ -144,7 +150,13 @@ func (d *DB) explain(err error) error {
 
 // Close closes the database.
 func (d *DB) Close() error {
-	return errors.Join(d.get.Close(), d.db.Close())
+	d.announcing.Lock()
+	defer d.announcing.Unlock()
+	var err error
+	if d.announcer != nil {
+		err = d.announcer.Close()
+	}
+	return errors.Join(err, d.get.Close(), d.db.Close())
 }
 
 // Dir returns what was agreed on for a directory; an empty Dir if nothing was.

@@ -209,3 +209,42 @@ func FuzzDecode(f *testing.F) {
 		decodeIssues(b)
 	})
 }
+
+func TestAnnouncedStaysUntilRecorded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.sqlite")
+	ctx := context.Background()
+	for _, key := range []*[32]byte{nil, {1}} {
+		db, err := Open(path, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entry := replica.Entry{Name: "f", Kind: object.Symlink, Target: "x"}
+		tag, err := db.Announce(ctx, []Agreed{{Dir: "d", Entry: entry}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Close(); err != nil { // as a kill would
+			t.Fatal(err)
+		}
+		if db, err = Open(path, key); err != nil {
+			t.Fatal(err)
+		}
+		entries, tags, err := db.Announced(ctx)
+		if err != nil || len(entries) != 1 || entries[0].Dir != "d" || !entries[0].Entry.Equal(entry) {
+			t.Errorf("announced %v, %v", entries, err)
+		}
+		if len(tags) != 1 || tags[0] != tag {
+			t.Errorf("tags %v, want %s", tags, tag)
+		}
+		if err := db.Commit(ctx, Update{Announced: tags}); err != nil {
+			t.Fatal(err)
+		}
+		if entries, _, err := db.Announced(ctx); err != nil || len(entries) != 0 {
+			t.Errorf("recorded, and still announced: %v, %v", entries, err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		path += "2"
+	}
+}

@@ -24,6 +24,8 @@ type Update struct {
 	// Prepared are tags under which part of this update was prepared: what was is dropped. A later Recover that did it
 	// once more would move what has the name by then.
 	Prepared []string
+	// Announced are tags of Announce whose entries this update records, or drops.
+	Announced []string
 }
 
 // Agreed is one entry of a directory; kind Absent says that the name is agreed to be gone, with everything below it.
@@ -37,7 +39,8 @@ type Move struct{ Dir, From, To string }
 
 // IsEmpty reports whether there is nothing to record.
 func (u *Update) IsEmpty() bool {
-	return len(u.Moves) == 0 && len(u.Entries) == 0 && len(u.Marks) == 0 && len(u.Issues) == 0 && len(u.Prepared) == 0
+	return len(u.Moves) == 0 && len(u.Entries) == 0 && len(u.Marks) == 0 && len(u.Issues) == 0 &&
+		len(u.Prepared) == 0 && len(u.Announced) == 0
 }
 
 // Commit records an update durably, in one transaction.
@@ -87,6 +90,11 @@ func (d *DB) apply(ctx context.Context, tx *sql.Tx, u Update) error {
 	}
 	for _, tag := range u.Prepared {
 		if err := drop(ctx, tx, tag); err != nil {
+			return err
+		}
+	}
+	for _, tag := range u.Announced {
+		if err := recordAnnounced(ctx, tx, tag); err != nil {
 			return err
 		}
 	}

@@ -124,7 +124,16 @@ func (p *pass) settle(ctx context.Context, lists ...[]ancestor.Agreed) error {
 	if p.resettle { // what an earlier sync did not settle is known to be only when this one is through
 		return nil
 	}
-	return p.Ancestor.Settled(ctx)
+	return p.settled(ctx)
+}
+
+// settled notes that the client knows of everything agreed on.
+func (s *syncer) settled(ctx context.Context) error {
+	// DURABLE: a client that forgets what it was told takes a name that is deleted next for one that nobody knew.
+	if err := s.Client.Sync(ctx); err != nil {
+		return fmt.Errorf("make the local tree's state durable: %w", err)
+	}
+	return s.Ancestor.Settled(ctx)
 }
 
 // A move of a client's directory is prepared under a tag that tells it, since the client knows no commits.

@@ -73,7 +73,7 @@ func Sync(ctx context.Context, cfg Config) (Summary, error) {
 	}
 	err := s.run(ctx)
 	if err == nil && s.resettle {
-		err = s.Ancestor.Settled(ctx)
+		err = s.settled(ctx)
 	}
 	if err == nil && !cfg.DryRun {
 		err = s.countIssues(ctx)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -93,6 +94,10 @@ func (p *pass) serverSame(v *visit) (bool, error) {
 	if err != nil || known.Mark == "" {
 		return false, err
 	}
+	if !p.begin() {
+		return false, context.Cause(p.ctx)
+	}
+	defer p.world.RUnlock()
 	now, err := p.Server.Mark(p.ctx, v.dir)
 	return now == known.Mark, err
 }
@@ -325,7 +330,11 @@ func (d *directory) route(s step) {
 
 // committed reports whether a name of the server is part of what is committed: only that may reach the client.
 func (d *directory) committed(name string) bool {
+	if !d.begin() {
+		return false
+	}
 	yes, err := d.Server.Committed(d.ctx, d.dir, name)
+	d.world.RUnlock()
 	if err != nil {
 		d.failed(d.visit, join(d.dir, name), err)
 	}

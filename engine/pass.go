@@ -292,7 +292,11 @@ func (p *pass) listServer(v *visit) ([]replica.Entry, error) {
 	if v.noServer {
 		return nil, nil
 	}
+	if !p.begin() { // a commit is not concurrent with anything else
+		return nil, context.Cause(p.ctx)
+	}
 	list, err := p.Server.List(p.ctx, v.dir)
+	p.world.RUnlock()
 	if err != nil && v.up == nil {
 		p.cancel(fmt.Errorf("read the root in the store: %w", err))
 	}

@@ -100,6 +100,8 @@ func (t *Tree) finishGroup(d *inode, g *group, changes []replica.Change, results
 	if g.times {
 		g.ops = append(g.ops, t.timesOf(d))
 	}
+	// The reconciler knows what it made: if somebody removes it before it is settled, that is a change to tell.
+	g.ops = append(g.ops, op{code: opListed, ino: d.ino})
 	if err := t.commitFreeing(g.ops...); err != nil {
 		for _, i := range g.done {
 			results[i].Err = err

@@ -236,6 +236,23 @@ func TestDirtyMarks(t *testing.T) {
 	b.verify()
 }
 
+// TestRemovedBeforeSettled: what the reconciler made and somebody removed at once is still a change to tell.
+func TestRemovedBeforeSettled(t *testing.T) {
+	b := newBench(t, testOptions())
+	f := object.Entry{Name: "f", Kind: object.File, Mode: 0o644, Content: b.blocks.put([]byte("remote"))}
+	r := b.remote("", replica.Change{New: &f})
+	b.ok(r.Err)
+	b.ok(b.remove("f"))
+	b.ok(b.Sync(ctx))
+	b.ok(b.Settle(ctx, "", []object.Entry{*r.Entry}))
+	b.dirty("", true)
+	b.crash()
+	b.dirty("", true)
+	b.ok(b.Settle(ctx, "", []object.Entry{{Name: "f"}}))
+	b.dirty("", false)
+	b.verify()
+}
+
 // TestRemoteChange: a remote change makes a new inode; who has the old one open keeps it, and what is written to it
 // becomes a conflict copy.
 func TestRemoteChange(t *testing.T) {

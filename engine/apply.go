@@ -36,7 +36,7 @@ func (d *directory) split(s step) {
 	r.to = d.FreshName(s.n.text(), d.taken)
 	d.reserved[r.to] = true
 	d.renames = append(d.renames, r)
-	d.names = append(d.names, left)
+	d.more = append(d.more, left)
 	d.later()
 }
 

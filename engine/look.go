@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"ensync/engine/ancestor"
@@ -49,7 +50,8 @@ func (p *pass) look(v *visit) error {
 	if err != nil {
 		return err
 	}
-	d := &directory{pass: p, visit: v, names: merge(client, known.Entries, server), reserved: map[string]bool{}}
+	d := &directory{pass: p, visit: v, names: listings{lists: [3][]replica.Entry{client, known.Entries, server}},
+		reserved: map[string]bool{}}
 	v.knownMark = known.Mark
 	v.state = v.state.Enter(facts(client), facts(server))
 	v.looked = true
@@ -141,29 +143,41 @@ func cmpOr(names ...string) string {
 	return ""
 }
 
-// merge joins three sorted listings by name.
-func merge(client, known, server []replica.Entry) []name {
-	var all []name
-	for len(client)+len(known)+len(server) > 0 {
-		least := ""
-		for _, list := range [][]replica.Entry{client, known, server} {
-			if len(list) > 0 && (least == "" || list[0].Name < least) {
-				least = list[0].Name
-			}
-		}
-		all = append(all, name{take(&client, least), take(&known, least), take(&server, least)})
-	}
-	return all
+// listings are what the three trees have in one directory, each sorted, with how far each was read.
+type listings struct {
+	lists [3][]replica.Entry // client, ancestor, server
+	at    [3]int
 }
 
-// take removes the entry of that name from the head of a listing; kind Absent if it is not there.
-func take(list *[]replica.Entry, name string) replica.Entry {
-	if len(*list) > 0 && (*list)[0].Name == name {
-		e := (*list)[0]
-		*list = (*list)[1:]
-		return e
+// next returns the next name in order; false if there is none left.
+func (l *listings) next() (name, bool) {
+	least, found := "", false
+	for i, list := range l.lists {
+		if l.at[i] < len(list) && (!found || list[l.at[i]].Name < least) {
+			least, found = list[l.at[i]].Name, true
+		}
 	}
-	return replica.Entry{Name: name}
+	var n [3]replica.Entry
+	for i, list := range l.lists {
+		n[i] = replica.Entry{Name: least}
+		if l.at[i] < len(list) && list[l.at[i]].Name == least {
+			n[i] = list[l.at[i]]
+			l.at[i]++
+		}
+	}
+	return name{client: n[0], known: n[1], server: n[2]}, found
+}
+
+// has reports whether any of the three has a name.
+func (l *listings) has(text string) bool {
+	for _, list := range l.lists {
+		if _, ok := slices.BinarySearchFunc(list, text, func(e replica.Entry, text string) int {
+			return strings.Compare(e.Name, text)
+		}); ok {
+			return true
+		}
+	}
+	return false
 }
 
 func facts(list []replica.Entry) []rules.Facts {
@@ -182,7 +196,9 @@ func factsOf(e replica.Entry) rules.Facts {
 type directory struct {
 	*pass
 	*visit
-	names  []name
+	names  listings
+	more   []name // to be decided on once more, after something moved aside
+	count  int    // names decided on and not carried out
 	client []step // changes to make, by side
 	server []step
 	below  []*visit
@@ -202,13 +218,39 @@ type step struct {
 	trust  bool
 }
 
+// maxDecided is how many names are decided on before what was decided is carried out: it bounds memory, not safety.
+const maxDecided = 2048
+
 func (d *directory) reconcile() error {
-	for i := 0; i < len(d.names); i++ { // splits append names
+	for {
 		if err := d.ctx.Err(); err != nil {
 			return err
 		}
-		d.inspect(d.names[i])
+		n, ok := d.next()
+		if !ok {
+			break
+		}
+		d.inspect(n)
+		if d.count++; d.count >= maxDecided && len(d.more) == 0 {
+			d.carryOut()
+		}
 	}
+	d.carryOut()
+	d.push(d.below...)
+	return nil
+}
+
+func (d *directory) next() (name, bool) {
+	if len(d.more) > 0 {
+		n := d.more[0]
+		d.more = d.more[1:]
+		return n, true
+	}
+	return d.names.next()
+}
+
+// carryOut does what was decided so far, or pretends to.
+func (d *directory) carryOut() {
 	if d.isWork {
 		d.locked(func() { d.pass.work.add(d.dir, false) })
 	}
@@ -218,8 +260,7 @@ func (d *directory) reconcile() error {
 	} else {
 		d.apply()
 	}
-	d.push(d.below...)
-	return nil
+	d.count, d.client, d.server, d.agreed, d.same, d.renames = 0, nil, nil, nil, nil, nil
 }
 
 // locked runs fn under the pass's lock.
@@ -408,5 +449,5 @@ func (d *directory) noteFound() {
 
 // taken reports whether any of the three trees has a name.
 func (d *directory) taken(text string) bool {
-	return d.reserved[text] || slices.ContainsFunc(d.names, func(n name) bool { return n.text() == text })
+	return d.reserved[text] || d.names.has(text)
 }

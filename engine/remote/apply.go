@@ -79,7 +79,7 @@ func (t *Tree) set(ctx context.Context, n *node, old *replica.Entry, e object.En
 			return nil, err
 		}
 	}
-	now := n.entries[e.Name]
+	now := n.entries.get(e.Name)
 	if err := expect(n, e.Name, now.Entry, old); err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (t *Tree) set(ctx context.Context, n *node, old *replica.Entry, e object.En
 	default:
 		e.Tree, e.Extra = none, now.Extra
 	}
-	n.entries[e.Name] = item{Entry: e, fresh: true}
+	n.entries.set(e.Name, item{Entry: e, fresh: true})
 	t.count(n, e.Content.Size)
 	return &e, nil
 }
@@ -106,7 +106,7 @@ func (t *Tree) remove(ctx context.Context, n *node, old replica.Entry) error {
 	if err := n.load(ctx, t); err != nil {
 		return err
 	}
-	now := n.entries[old.Name]
+	now := n.entries.get(old.Name)
 	if err := expect(n, old.Name, now.Entry, &old); err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func (t *Tree) remove(ctx context.Context, n *node, old replica.Entry) error {
 		}
 		t.forget(join(n.path, old.Name))
 	}
-	delete(n.entries, old.Name)
+	n.entries.set(old.Name, item{fresh: true})
 	t.count(n, 0)
 	return nil
 }
@@ -127,19 +127,19 @@ func (t *Tree) rename(ctx context.Context, n *node, old replica.Entry, to string
 	if err := n.load(ctx, t); err != nil {
 		return nil, err
 	}
-	now := n.entries[old.Name]
+	now := n.entries.get(old.Name)
 	if err := expect(n, old.Name, now.Entry, &old); err != nil {
 		return nil, err
 	}
-	if _, taken := n.entries[to]; taken || !object.ValidName(to) {
+	if n.entries.get(to).Kind != object.Absent || !object.ValidName(to) {
 		return nil, fmt.Errorf("rename %q to %q in the store: name is taken or not valid", join(n.path, old.Name), to)
 	}
 	if t.open(join(n.path, old.Name)) {
 		return nil, fmt.Errorf("rename %q in the store: its directory is being worked on", join(n.path, old.Name))
 	}
-	delete(n.entries, old.Name)
+	n.entries.set(old.Name, item{fresh: true})
 	now.Name, now.fresh = to, true
-	n.entries[to] = now
+	n.entries.set(to, now)
 	t.count(n, 0)
 	e := now.Entry
 	return &e, nil
@@ -167,7 +167,7 @@ func (t *Tree) mustBeEmpty(ctx context.Context, n *node, e item) error {
 		if err := child.load(ctx, t); err != nil {
 			return err
 		}
-		count = len(child.entries)
+		count = len(child.entries.all())
 	} else {
 		list, err := t.read(ctx, e.Tree)
 		if err != nil {

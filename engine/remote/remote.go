@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sort"
 	"strings"
 	"sync"
 
@@ -72,13 +71,8 @@ type node struct {
 	mu      sync.Mutex // guards what follows; held over I/O, and together with another only parent before child
 	base    object.Tree
 	loaded  bool
-	entries map[string]item
+	entries listing
 	changed bool
-}
-
-type item struct {
-	object.Entry
-	fresh bool // changed since the last commit
 }
 
 // Open returns the tree as it is committed now.
@@ -155,10 +149,7 @@ func (n *node) load(ctx context.Context, t *Tree) error {
 	if err != nil {
 		return fmt.Errorf("read directory %q in the store: %w", n.path, err)
 	}
-	n.entries = make(map[string]item, len(list))
-	for _, e := range list {
-		n.entries[e.Name] = item{Entry: e}
-	}
+	n.entries = listing{stored: list}
 	n.loaded = true
 	return nil
 }
@@ -194,17 +185,7 @@ func (n *node) find(ctx context.Context, t *Tree, name string) (item, error) {
 	if err := n.load(ctx, t); err != nil {
 		return item{}, err
 	}
-	return n.entries[name], nil
-}
-
-// sorted returns the entries; n.mu is held.
-func (n *node) sorted() []object.Entry {
-	list := make([]object.Entry, 0, len(n.entries))
-	for _, e := range n.entries {
-		list = append(list, e.Entry)
-	}
-	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
-	return list
+	return n.entries.get(name), nil
 }
 
 // List returns the entries of a directory.
@@ -218,7 +199,7 @@ func (t *Tree) List(ctx context.Context, dir string) ([]replica.Entry, error) {
 	if err := n.load(ctx, t); err != nil {
 		return nil, err
 	}
-	return n.sorted(), nil
+	return n.entries.all(), nil
 }
 
 // Mark returns the key of the committed tree of a directory.
@@ -291,7 +272,7 @@ func (t *Tree) write(ctx context.Context, n *node) error {
 		n.mu.Unlock()
 		return nil
 	}
-	tree, err := t.put(ctx, n.sorted())
+	tree, err := t.put(ctx, n.entries.all())
 	if err == nil {
 		n.base, n.changed = tree, false
 	}
@@ -312,10 +293,10 @@ func (t *Tree) write(ctx context.Context, n *node) error {
 	if err := parent.load(ctx, t); err != nil {
 		return err
 	}
-	e := parent.entries[name]
-	if e.Tree != tree {
+	if e := parent.entries.get(name); e.Tree != tree {
 		e.Tree = tree
-		parent.entries[name], parent.changed = e, true
+		parent.entries.set(name, e)
+		parent.changed = true
 	}
 	return nil
 }
@@ -384,12 +365,7 @@ func (t *Tree) settle(head Head) {
 	t.written = map[object.Tree][]object.Entry{}
 	for _, n := range t.nodes {
 		n.moved = false
-		for name, e := range n.entries {
-			if e.fresh {
-				e.fresh = false
-				n.entries[name] = e
-			}
-		}
+		n.entries.settle()
 	}
 }
 

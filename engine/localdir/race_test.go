@@ -63,7 +63,14 @@ type versions struct {
 	of map[string]bool
 }
 
-func (v *versions) write(data string) { v.Lock(); v.of[data] = v.of[data]; v.Unlock() }
+func (v *versions) write(data string) {
+	v.Lock()
+	defer v.Unlock()
+	if !v.of[data] {
+		v.of[data] = false
+	}
+}
+
 func (v *versions) see(data string) {
 	v.Lock()
 	defer v.Unlock()

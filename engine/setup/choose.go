@@ -55,7 +55,7 @@ func (s *setup) chooseRoot(ctx context.Context) error {
 
 func validRoot(name string) error {
 	if !object.ValidName(name) || !utf8.ValidString(name) {
-		return fmt.Errorf("%q is no name; allowed are 1 to 255 bytes of text without a slash, not . or ..", name)
+		return fmt.Errorf("%q is no name; allowed are 1 to 255 bytes of text without a slash, and neither . nor .. alone", name)
 	}
 	_, _, err := store.ParseGroups(name, "", "")
 	return err

@@ -273,7 +273,7 @@ func (m *model) renaming() {
 // remoteEdit lets the reconciler replace, touch or remove an entry, after it has looked.
 func (m *model) remoteEdit() {
 	p, d, name, n := m.pick()
-	if n == nil || n.dir != nil && len(n.dir) > 0 {
+	if n == nil || len(n.dir) > 0 {
 		return
 	}
 	dir := strings.TrimSuffix(strings.TrimSuffix(p, name), "/")
@@ -307,11 +307,10 @@ func (m *model) remoteEdit() {
 
 // settling lets the reconciler upload and agree on a directory.
 func (m *model) settling() {
-	p, d, _, n := m.pick()
+	p, _, _, n := m.pick()
 	if n == nil || n.dir == nil {
-		p, n = "", m.root
+		p = ""
 	}
-	_ = d
 	list, err := m.List(ctx, p)
 	m.ok(err)
 	for i, e := range list {

@@ -163,6 +163,7 @@ func (t *Tree) paste(dst Ino, shift uint64, v *view) (uint64, error) {
 	}
 	var copied uint64
 	start := v.pieces[0].off + shift
+pieces:
 	for _, e := range v.pieces {
 		e.off += shift
 		switch e.kind {
@@ -170,7 +171,7 @@ func (t *Tree) paste(dst Ino, shift uint64, v *view) (uint64, error) {
 			t.editPending(n, func(r *refs) { n.ext.set(e, r) })
 		case held:
 			if err = t.buffer(n, e.off, e.data); err != nil {
-				break
+				break pieces
 			}
 		default:
 			t.blank(n, e.off, e.end())

@@ -70,7 +70,8 @@ func (c *compressor) compress(plain []byte) ([]byte, byte) {
 	return out, flagZstd
 }
 
-func (c *compressor) release(b []byte) { c.bufs.Put(b[:0]) } //nolint:staticcheck // one header per block is nothing
+//lint:ignore SA6002 one slice header for each block is nothing
+func (c *compressor) release(b []byte) { c.bufs.Put(b[:0]) }
 
 // decompress allocates what the frame says it holds, and never more than limit.
 func (c *compressor) decompress(body []byte, limit int) ([]byte, error) {

@@ -167,8 +167,8 @@ func TestDeadClaimant(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		var err error
-		if v, err = d.Swap(t.Context(), "m", v, []byte("after the claim")); errors.Is(err, backend.ErrChanged) {
+		_, err := d.Swap(t.Context(), "m", v, []byte("after the claim"))
+		if errors.Is(err, backend.ErrChanged) {
 			v = wantLoad(t, d, "m", "state 3")
 			continue
 		}

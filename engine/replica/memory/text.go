@@ -61,7 +61,7 @@ func (t *Tree) parse(word string) error {
 	}
 	path, ok := strings.CutSuffix(rest, "/")
 	if !ok {
-		return fmt.Errorf("neither NAME=DATA nor NAME/ nor NAME->TARGET nor NAME!")
+		return fmt.Errorf("neither NAME=DATA nor NAME/ nor NAME->TARGET nor \"NAME!\"")
 	}
 	n.kind, n.children, n.modTime = object.Directory, map[string]*node{}, 0
 	if n.mode == unset {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -164,10 +165,10 @@ func (w *streamWriter) abandon() {
 // putContent reads r to its end and gives its blocks to a sink.
 func (s *Store) putContent(ctx context.Context, to sink, r io.Reader) (object.Content, error) {
 	small := make([]byte, object.InlineMax+1)
-	n, err := io.ReadFull(r, small)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	n, err := readHead(r, small)
+	if err == io.EOF {
 		key := s.data.Sum(block.Type{Kind: block.Data}, small[:n])
-		return object.Content{Known: true, Size: int64(n), Key: key, Data: small[:n:n]}, nil
+		return object.Content{Known: true, Size: int64(n), Key: key, Data: bytes.Clone(small[:n])}, nil // not all of small
 	}
 	if err != nil {
 		return object.Content{}, err
@@ -179,6 +180,20 @@ func (s *Store) putContent(ctx context.Context, to sink, r io.Reader) (object.Co
 		return object.Content{}, ctx.Err()
 	}
 	return s.putLong(ctx, to, &joined{head: small, tail: r})
+}
+
+// readHead fills p from r. io.EOF says that r ended before, and nothing else does: io.ReadFull would hand on an error of
+// r that wraps io.ErrUnexpectedEOF, such as that of a cut-off object, and the part before it would pass for the whole.
+func readHead(r io.Reader, p []byte) (int, error) {
+	n := 0
+	for n < len(p) {
+		m, err := r.Read(p[n:])
+		n += m
+		if err != nil && n < len(p) {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 var cutBuffers = sync.Pool{New: func() any { return new([]byte) }}

@@ -7,7 +7,6 @@ package chunk
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -163,7 +162,7 @@ func (r *Reader) fill() error {
 			idle = 0
 		}
 		switch {
-		case errors.Is(err, io.EOF):
+		case err == io.EOF: // one that is wrapped tells of something that broke off
 			r.eof = true
 		case err != nil:
 			return err

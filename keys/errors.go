@@ -14,12 +14,12 @@ var (
 	// wrapped together with ErrTampered, since a flipped bit looks the same.
 	ErrUnsupported = errors.New("key store needs a newer program")
 	// ErrForeign says that the key store belongs to another store.
-	ErrForeign = errors.New("key store belongs to another store")
+	ErrForeign = errors.New("belongs to another store")
 	// ErrReplaced says that the key store is not a successor of the one this client knows: other root key, or
 	// another history with the same root key.
 	ErrReplaced = errors.New("key store was replaced by another one since this client last used it")
 	// ErrRollback says that the key store is older than the one this client knows.
-	ErrRollback = errors.New("key store is older than the one this client has seen")
+	ErrRollback = errors.New("older than what this client has seen")
 	// ErrStale says that a chain's key was removed from the key store, or got another passphrase.
 	ErrStale = errors.New("key was removed or its passphrase changed in the meantime; give the passphrase again")
 )

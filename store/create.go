@@ -66,7 +66,7 @@ func mustBeEmpty(ctx context.Context, b backend.Backend) error {
 	}
 	next := "open it, or choose an empty place"
 	if _, err := b.Get(ctx, formatObject, 0, 1); errors.Is(err, backend.ErrNotExist) {
-		next = "if it was a store, its format object is missing: ensync repair puts it back; otherwise choose an empty place"
+		next = "if it was a store, its format object is missing: ensync repair, on a machine that has used it, puts it back; otherwise choose an empty place"
 	}
 	return &Fault{Kind: ErrExists, Object: name, Next: next}
 }

@@ -68,13 +68,27 @@ func (f *Fault) Unwrap() []error {
 }
 
 func damaged(object string, cause error) error {
+	next := putBack(object)
+	if object == formatObject {
+		next = ", and when the damaged object was moved away, ensync repair puts it back"
+	}
 	return &Fault{Kind: ErrDamaged, Object: object, Cause: cause,
-		Next: "nothing of it was used; ensync check lists what is affected, ensync repair saves what can be saved"}
+		Next: "nothing of it was used; ensync check lists what is affected" + next}
 }
 
 func missing(object string) error {
 	return &Fault{Kind: ErrMissing, Object: object,
-		Next: "the store is damaged: likely an expiry rule, another program that deletes here, or a partial copy; stop that, then run ensync repair"}
+		Next: "the store is damaged: likely an expiry rule, another program that deletes here, or a partial copy; stop that; " +
+			"ensync check lists what is affected" + putBack(object)}
+}
+
+// putBack says where an object can be had again.
+func putBack(object string) string {
+	switch object {
+	case formatObject, keysObject, keysCopy:
+		return ", ensync repair puts this object back"
+	}
+	return "; no client has a copy of this object: put it back from a backup of the store"
 }
 
 // got gives the error of reading an object that must be there the kind that fits it.

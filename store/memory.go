@@ -84,11 +84,12 @@ func (m *Memory) Format() []byte { m.mu.Lock(); defer m.mu.Unlock(); return byte
 // Keys returns the remembered copy of the key store.
 func (m *Memory) Keys() []byte { m.mu.Lock(); defer m.mu.Unlock(); return bytes.Clone(m.data.Keys) }
 
-// Forget drops what is remembered of one root, so that the next head is taken as it comes: the explicit way out after
-// a store was restored from a backup.
-func (m *Memory) Forget(root [16]byte) error {
+// forget drops what is remembered of the list of roots, and of one root, so that they are taken as they come.
+func (m *Memory) forget(root *[16]byte) error {
 	return m.update(func(d *memoryData) bool {
-		delete(d.Roots, fmt.Sprintf("%x", root))
+		if root != nil {
+			delete(d.Roots, fmt.Sprintf("%x", *root))
+		}
 		d.List = listSeen{}
 		return true
 	})

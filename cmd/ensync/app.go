@@ -53,7 +53,7 @@ failed or stay out of sync; 4 stopped by the loss guard.`,
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.AddCommand(a.setupCommand(), a.syncCommand(), a.statusCommand(), a.keyCommand(), a.listCommand(), a.catCommand(),
-		a.getCommand(), a.putCommand(), a.mkdirCommand(), a.rmdirCommand(), a.rmCommand(), a.checkCommand(),
+		a.getCommand(), a.putCommand(), a.mkdirCommand(), a.rmdirCommand(), a.rmCommand(), a.checkCommand(), a.repairCommand(), a.storeCommand(),
 		a.mountCommand(), a.unmountCommand())
 	return root
 }

@@ -52,7 +52,7 @@ func markCopied(private string) error {
 
 // marker returns what the marker should hold; "" if there is no ancestor.
 func marker(private string) (string, error) {
-	info, err := os.Stat(filepath.Join(private, "ancestor.sqlite"))
+	info, err := os.Stat(filepath.Join(private, ancestorName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}

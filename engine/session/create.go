@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"ensync/engine/config"
 	"ensync/keys"
@@ -18,7 +17,7 @@ func CreateStore(ctx context.Context, cfg *config.Config, pass []byte, keyName s
 	if err := cfg.EnsurePrivateDir(); err != nil {
 		return nil, err
 	}
-	mem, err := store.OpenMemory(filepath.Join(cfg.PrivateDir(), "store.json"))
+	mem, err := store.OpenMemory(memoryPath(cfg))
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +60,7 @@ func Keys(ctx context.Context, cfg *config.Config) (*keys.File, error) {
 		return nil, err
 	}
 	defer b.Close()
-	mem, err := store.OpenMemory(filepath.Join(cfg.PrivateDir(), "store.json"))
+	mem, err := store.OpenMemory(memoryPath(cfg))
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,9 @@ import (
 	"ensync/store/object"
 )
 
+// mountState is the directory of a mount's state, below the private directory.
+const mountState = "mount"
+
 // Mounted is the tree of a mount as a replica.
 type Mounted struct {
 	*Replica
@@ -27,7 +30,7 @@ type Mounted struct {
 // OpenMounted opens the state of the configuration's mount, which is made if there is none. Nothing in it is in clear:
 // its key is derived from the store's group everyone and a random number of this replica.
 func (s *Store) OpenMounted(ctx context.Context, onError func(error)) (*Mounted, error) {
-	state := filepath.Join(s.Config.PrivateDir(), "mount")
+	state := filepath.Join(s.Config.PrivateDir(), mountState)
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		return nil, err
 	}
@@ -55,7 +58,7 @@ func (s *Store) openMounted(ctx context.Context, state string, onError func(erro
 	}
 	m := &Mounted{Tree: tree, Replica: &Replica{Client: tree}}
 	m.close = []func() error{func() error { return tree.Close(context.WithoutCancel(ctx)) }}
-	if m.Ancestor, err = ancestor.Open(filepath.Join(state, "ancestor.sqlite"), &key); err != nil {
+	if m.Ancestor, err = ancestor.Open(filepath.Join(state, ancestorName), &key); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	m.close = append(m.close, m.Ancestor.Close)

@@ -78,7 +78,7 @@ func OpenBackend(server config.Server) (backend.Backend, error) {
 	case config.ServerPath:
 		return dir.Open(server.Path)
 	default:
-		return nil, fmt.Errorf("open store %s: %s: stores are not part of this version; use path:DIRECTORY", server, server.Kind)
+		return nil, fmt.Errorf("open store %s: stores of kind %s: are not part of this version; use path:DIRECTORY", server, server.Kind)
 	}
 }
 
@@ -102,7 +102,7 @@ func OpenStore(ctx context.Context, cfg *config.Config, pass []byte, opt Options
 }
 
 func (s *Store) open(ctx context.Context, pass []byte, o Options) error {
-	mem, err := store.OpenMemory(filepath.Join(s.Config.PrivateDir(), "store.json"))
+	mem, err := store.OpenMemory(memoryPath(s.Config))
 	if err != nil {
 		return err
 	}
@@ -185,6 +185,9 @@ type Replica struct {
 	close    []func() error
 }
 
+// ancestorName is the database of the last agreement, in the directory of a replica's state.
+const ancestorName = "ancestor.sqlite"
+
 // Close closes the replica's files.
 func (r *Replica) Close() error {
 	var err error
@@ -240,7 +243,7 @@ func (s *Store) openDirectory(path, private string, scrub bool) (*Replica, error
 	if r.Identity, err = d.Identity(); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
-	if r.Ancestor, err = ancestor.Open(filepath.Join(private, "ancestor.sqlite"), nil); err != nil {
+	if r.Ancestor, err = ancestor.Open(filepath.Join(private, ancestorName), nil); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	r.close = append(r.close, r.Ancestor.Close)

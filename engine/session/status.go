@@ -23,7 +23,7 @@ func (r *Replica) Standing(ctx context.Context) (Standing, error) { return stand
 
 // DirectoryStanding is Standing of the configured ordinary directory, for which nothing needs to be unlocked.
 func DirectoryStanding(ctx context.Context, cfg *config.Config) (Standing, error) {
-	path := filepath.Join(cfg.PrivateDir(), "ancestor.sqlite")
+	path := filepath.Join(cfg.PrivateDir(), ancestorName)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return Standing{}, nil
 	}

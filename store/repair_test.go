@@ -168,7 +168,9 @@ type unreadable struct {
 	err error
 }
 
-func (u unreadable) Load(context.Context, string) ([]byte, backend.Version, error) { return nil, "", u.err }
+func (u unreadable) Load(context.Context, string) ([]byte, backend.Version, error) {
+	return nil, "", u.err
+}
 
 // TestAcceptRollback puts back an older state of everything: it is refused until it is accepted, and then as good as new.
 func TestAcceptRollback(t *testing.T) {

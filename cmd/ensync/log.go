@@ -27,7 +27,7 @@ const (
 var levelNames = [...]string{fatalLevel: "FATAL", errorLevel: "ERROR", warnLevel: "WARN ", editLevel: "EDIT ", infoLevel: "INFO "}
 var levelColours = [...]string{fatalLevel: "\x1b[1;31m", errorLevel: "\x1b[31m", warnLevel: "\x1b[33m", editLevel: "\x1b[36m", infoLevel: ""}
 
-// eraseLine takes away what a progress line left; it is part of the format, also without a terminal.
+// eraseLine takes away what a progress line left.
 const eraseLine = "\x1b[K"
 
 // A logger prints what a sync does, for people.
@@ -36,10 +36,15 @@ type logger struct {
 	level  level
 	deep   bool // also what happens below directories that are made or deleted
 	colour bool
+	erase  string // what each line begins with: eraseLine if there is, or may be, a progress line; else nothing
 }
 
-func newLogger(w io.Writer, verbose, quiet int, colour bool) *logger {
+// newLogger returns a logger for lines above which a progress line may be shown (spin), and which may be in colour.
+func newLogger(w io.Writer, verbose, quiet int, colour, spin bool) *logger {
 	l := &logger{w: w, level: level(int(editLevel) + verbose - quiet), colour: colour}
+	if spin {
+		l.erase = eraseLine
+	}
 	if l.level > editLevel {
 		l.level--
 		l.deep = true
@@ -54,7 +59,7 @@ func (l *logger) shows(v level) bool { return v <= l.level }
 // say prints a sentence about the whole run.
 func (l *logger) say(v level, format string, args ...any) {
 	if l.shows(v) {
-		fmt.Fprintf(l.w, "%s%s\n", eraseLine, fmt.Sprintf(format, args...))
+		fmt.Fprintf(l.w, "%s%s\n", l.erase, fmt.Sprintf(format, args...))
 	}
 }
 
@@ -75,7 +80,7 @@ func (l *logger) event(e engine.Event) bool {
 	if path == "" {
 		path = "."
 	}
-	fmt.Fprintf(l.w, "%s%s[%s] %-6s %s%s%s: %s\n", eraseLine, start, levelNames[v], e.Side, bold, printable(path), end,
+	fmt.Fprintf(l.w, "%s%s[%s] %-6s %s%s%s: %s\n", l.erase, start, levelNames[v], e.Side, bold, printable(path), end,
 		strings.ReplaceAll(text, "\n", "\n        "))
 	return true
 }

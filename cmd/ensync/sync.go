@@ -136,7 +136,7 @@ type display struct {
 
 func (a *app) newDisplay(o *syncFlags) *display {
 	on := func(when string) bool { return when == "always" || when == "auto" && isTerminal(a.stderr) }
-	d := &display{logger: newLogger(a.stderr, o.verbose, o.quiet, on(o.colour)), progress: newProgress(nil), dry: o.dryRun}
+	d := &display{logger: newLogger(a.stderr, o.verbose, o.quiet, on(o.colour), on(o.spin)), progress: newProgress(nil), dry: o.dryRun}
 	if on(o.spin) {
 		d.progress = newProgress(a.stderr)
 	}

@@ -9,7 +9,9 @@ import (
 )
 
 // Where a store lies, in words for messages.
-const serverForms = `path:DIRECTORY, shell:COMMAND or s3:ENDPOINT/BUCKET/PREFIX`
+// serverForms is what messages offer. The other kinds are read, so that whoever opens the store can say that it is not
+// able to.
+const serverForms = `path:DIRECTORY`
 
 // ServerKind is how a store is reached.
 type ServerKind string

@@ -40,12 +40,9 @@ var page = template.Must(template.New("config").Parse(`# ensync configuration. e
 # The directory that is kept the same; for "ensync mount", where it appears.
 path = {{.Path}}
 
-# Where the store lies; what is in it is encrypted.
-#   path:DIRECTORY                      a directory on this machine or on a drive
-#   shell:COMMAND                       what speaks to "ensync server" elsewhere, for instance
-#                                       shell:ssh -T HOST ensync server DIRECTORY
-#   s3:ENDPOINT/BUCKET/PREFIX           an S3-compatible object store
-# To move to another store: run "ensync store copy" with its address, then change this line.
+# Where the store lies; what is in it is encrypted. path:DIRECTORY is a directory on this machine, on a drive or on a
+# network share; other kinds of stores (behind ssh, in S3) are not in this version. To move a store, copy the whole
+# directory while nothing syncs with it, and change this line on every machine.
 server = {{.Server}}
 
 # The name of this tree in the store. Machines with the same name have the same tree.
@@ -62,10 +59,6 @@ compression = {{.Compression}}
 # interval = "30s"
 # The room on this machine for content that is also in the store.
 # cache = "10GiB"
-
-[history]
-# How long earlier states of the tree can be had back with "ensync log", "restore" and "undo"; 0: not at all.
-# keep = "30d"
 
 # What may happen to which files. Each rule whose conditions hold sets what it says; later rules override earlier ones.
 # A mode is what may come in to this machine / what may go out to the store: c create, u update, d delete; upper case

@@ -22,7 +22,7 @@ func Create(ctx context.Context, b backend.Backend, p Params, pass []byte, keyNa
 	if id, known := opt.Memory.known(); known {
 		return nil, &Fault{Kind: ErrMissing, Object: formatObject,
 			Cause: fmt.Errorf("this client remembers store %x at this address", id),
-			Next:  "nothing was created: find out where the store went; only if it is gone for good, remove this client's memory of it"}
+			Next:  "nothing was created: find out where the store went; only if it is gone for good, make the new store with a new configuration"}
 	}
 	if err := mustBeEmpty(ctx, b); err != nil {
 		return nil, err

@@ -184,7 +184,7 @@ func (m *Memory) read() error {
 
 func (m *Memory) readLocked() error {
 	fail := func(err error) error {
-		return fmt.Errorf("memory of the store %s: %w; restore the file, or remove it to trust the store as it is now", m.path, err)
+		return fmt.Errorf("memory of the store %s: %w; restore the file, or, to trust the store as it is now, move it away together with ancestor.sqlite* beside it and in mount, else what the store has lost is deleted here", m.path, err)
 	}
 	if info, err := os.Stat(m.path); err == nil && info.Size() > maxMemory {
 		return fail(fmt.Errorf("%d bytes", info.Size()))

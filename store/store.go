@@ -154,7 +154,7 @@ func loadFormat(ctx context.Context, b backend.Backend, mem *Memory) (*format, e
 	if id, known := mem.known(); known {
 		if id != f.id {
 			return nil, &Fault{Kind: ErrForeign, Object: formatObject, Cause: fmt.Errorf("store %x, remembered %x", f.id, id),
-				Next: "another store lies at this address now; check the address, or remove this client's memory of the old one"}
+				Next: "another store lies at this address now; check the address, or use a new configuration for it"}
 		}
 		if string(mem.Format()) != string(raw) {
 			return nil, damaged(formatObject, errors.New("it differs from what this client remembers"))
@@ -178,10 +178,20 @@ func loadKeys(ctx context.Context, b backend.Backend, f *format, mem *Memory) (*
 	}
 	k, err := parseKeys(raw, f, mem)
 	if err != nil {
-		return nil, "", &Fault{Kind: kindOf(err), Object: keysObject, Cause: err,
-			Next: "every client that used the store keeps a copy of its keys: ensync repair puts one back"}
+		return nil, "", &Fault{Kind: kindOf(err), Object: keysObject, Cause: err, Next: nextForKeys(err)}
 	}
 	return k, version, nil
+}
+
+// nextForKeys says what helps against a key store that is refused.
+func nextForKeys(err error) string {
+	switch {
+	case errors.Is(err, keys.ErrUnsupported):
+		return "update ensync"
+	case errors.Is(err, ErrForeign), errors.Is(err, ErrReplaced):
+		return "nothing was changed; check the address of the store, find out who put it there, or restore the store from a backup"
+	}
+	return "every client that used the store keeps a copy of its keys: ensync repair puts one back"
 }
 
 func parseKeys(raw []byte, f *format, mem *Memory) (*keys.File, error) {

@@ -78,7 +78,7 @@ func OpenBackend(server config.Server) (backend.Backend, error) {
 	case config.ServerPath:
 		return dir.Open(server.Path)
 	default:
-		return nil, fmt.Errorf("open store %s: stores of kind %s: are not part of this version; use path:DIRECTORY", server, server.Kind)
+		return nil, fmt.Errorf("open store %s: stores of kind %s are not part of this version; use path:DIRECTORY", server, server.Kind)
 	}
 }
 

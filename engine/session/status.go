@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"ensync/engine/ancestor"
@@ -49,9 +50,48 @@ func standing(ctx context.Context, db *ancestor.DB) (s Standing, err error) {
 	return s, err
 }
 
-// WasMounted reports whether the configuration was ever used for a mount: its local tree is then the mount's state, and
-// not a directory.
-func WasMounted(cfg *config.Config) bool {
-	_, err := os.Stat(filepath.Join(cfg.PrivateDir(), "mount", "replica"))
-	return err == nil
+// Local says what the configuration keeps on this machine while it is not mounted. A directory and a mount are two
+// replicas, each with an ancestor of its own.
+type Local struct {
+	Mount     bool   // it was mounted: what the mount left is a replica
+	Directory bool   // the configured directory is one
+	Unsynced  string // something in the configured directory, which is none: after a mount, only who asks for it gets the tree there in clear
+}
+
+// LocalOf looks at what there is. After a mount, an empty directory is where it was mounted, and one with something in it
+// is a replica if it was synced as one before or wanted says so.
+func LocalOf(cfg *config.Config, wanted bool) (Local, error) {
+	var l Local
+	var err error
+	if l.Mount, err = exists(filepath.Join(cfg.PrivateDir(), "mount", "replica")); err != nil || !l.Mount || wanted {
+		l.Directory = true
+		return l, err
+	}
+	some := firstOf(cfg.General.Path)
+	if some == "" {
+		return l, nil
+	}
+	if l.Directory, err = exists(filepath.Join(cfg.PrivateDir(), ancestorName)); err == nil && !l.Directory {
+		l.Unsynced = some
+	}
+	return l, err
+}
+
+// firstOf returns the name of something in a directory, none if there is nothing that can be seen.
+func firstOf(path string) string {
+	d, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer d.Close()
+	names, _ := d.Readdirnames(1)
+	return strings.Join(names, "")
+}
+
+func exists(path string) (bool, error) {
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }

@@ -59,11 +59,23 @@ func (a *app) status(ctx context.Context, cfg *config.Config) (service.Status, e
 	if !errors.Is(err, service.ErrNotRunning) {
 		return service.Status{}, err
 	}
+	local, err := session.LocalOf(cfg, false)
+	if err != nil {
+		return service.Status{}, err
+	}
 	var s session.Standing
-	if session.WasMounted(cfg) {
-		s, err = a.standingOfMount(ctx, cfg)
-	} else {
-		s, err = session.DirectoryStanding(ctx, cfg)
+	if local.Mount {
+		if s, err = a.standingOfMount(ctx, cfg); err != nil {
+			return service.Status{}, err
+		}
+	}
+	if local.Directory {
+		var d session.Standing
+		d, err = session.DirectoryStanding(ctx, cfg)
+		s.Issues = append(s.Issues, d.Issues...)
+		if d.LastSync.After(s.LastSync) {
+			s.LastSync = d.LastSync
+		}
 	}
 	return service.Status{LastSync: s.LastSync, Issues: s.Issues}, err
 }

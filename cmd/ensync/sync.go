@@ -24,6 +24,7 @@ type syncFlags struct {
 	threads               int
 	colour, spin          string
 	dryRun, confirmLoss   bool
+	directory             bool
 	strategy, override    string
 	watch                 bool
 	quiescence, reconnect int
@@ -37,7 +38,8 @@ func (a *app) syncCommand() *cobra.Command {
 		Long: `Bring the local tree and the store together, once, or with --watch again and again.
 
 If the configuration is mounted, the mount does the syncing, and this command shows
-what it does. If it was mounted before, what the mount left here is synced.
+what it does. If it was mounted before, what the mount left here is synced, and so is
+the configured directory if it was synced as one before, or with --directory.
 
 With --watch, after each sync the local tree and the store are looked at every
 few seconds (by listing them: there is no notification by the system), and the next
@@ -66,6 +68,7 @@ quiet for --quiescence seconds.`,
 	f.StringVar(&o.colour, "colour", "auto", "colours: `WHEN` is auto, always or never")
 	f.StringVar(&o.spin, "spin", "auto", "progress line: `WHEN` is auto, always or never")
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "change nothing, show what would be done")
+	f.BoolVar(&o.directory, "directory", false, "sync the configured directory, too, though the tree was mounted until now")
 	f.StringVar(&o.strategy, "strategy", "auto", "what to look at: auto, fast (what seems changed), clean (everything), scrub (read every file)")
 	f.StringVar(&o.override, "override-mode", "", "sync `MODE` for everything instead of the configured rules")
 	f.BoolVar(&o.confirmLoss, "confirm-loss", false, "go on although much would be deleted, or the local tree was replaced")

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"ensync/engine/ancestor"
-	"ensync/engine/config"
 	"ensync/engine/remote"
 	"ensync/engine/service"
 	"ensync/engine/session"
@@ -64,6 +63,9 @@ func (r *syncRun) askMount(ctx context.Context, client *service.Client) error {
 	if r.flags.watch {
 		return usagef("--watch: the configuration is mounted, and the mount watches by itself")
 	}
+	if r.flags.directory {
+		return usagef("--directory: the configuration is mounted; unmount it first")
+	}
 	r.display.begin("scanning; the mount does the syncing")
 	sum, err := client.Sync(ctx, r.flags.request(r.display.event))
 	return r.display.finish(sum, func() ([]issueLine, error) {
@@ -72,15 +74,56 @@ func (r *syncRun) askMount(ctx context.Context, client *service.Client) error {
 	}, err)
 }
 
+// withOpen syncs what is on this machine: what a mount left, the directory, or one after the other.
 func (r *syncRun) withOpen(ctx context.Context, st *session.Store) error {
-	replica, err := r.openReplica(ctx, st)
+	local, err := session.LocalOf(st.Config, r.flags.directory)
 	if err != nil {
 		return err
 	}
+	if local.Mount {
+		err = r.withMounted(ctx, st, !local.Directory)
+	}
+	if local.Directory && ctx.Err() == nil {
+		err = worse(err, r.withDirectory(ctx, st))
+	}
+	if local.Unsynced != "" {
+		err = worse(err, fmt.Errorf("sync %s: the tree was mounted, and the directory is not synced, though %q is in it; move that "+
+			"away, or sync with --directory: then the whole tree will lie there, not encrypted", st.Config.General.Path, local.Unsynced))
+	}
+	return err
+}
+
+// worse is the error of two syncs: that some entries are out of sync is the lesser one.
+func worse(a, b error) error {
+	if b == nil || a != nil && a != errOutOfSync {
+		return a
+	}
+	return b
+}
+
+func (r *syncRun) withMounted(ctx context.Context, st *session.Store, only bool) error {
+	m, err := st.OpenMounted(ctx, func(err error) { fmt.Fprintln(r.stderr, "error:", err) })
+	if err != nil {
+		return err
+	}
+	return r.withReplica(ctx, st, m.Replica, nil, only && r.flags.watch)
+}
+
+func (r *syncRun) withDirectory(ctx context.Context, st *session.Store) error {
+	replica, err := st.OpenDirectory(r.flags.strategy == "scrub")
+	if err != nil {
+		return err
+	}
+	look := func() (watch.Fingerprint, error) { return watch.Look(ctx, st.Config.General.Path) }
+	return r.withReplica(ctx, st, replica, look, r.flags.watch)
+}
+
+// withReplica syncs a replica, and watches it if that was asked for. It closes the replica.
+func (r *syncRun) withReplica(ctx context.Context, st *session.Store, replica *session.Replica, look lookLocal, watch bool) error {
 	root, err := st.OpenRoot(ctx)
 	if err == nil {
-		if r.flags.watch {
-			err = r.watch(ctx, st, replica, root)
+		if watch {
+			err = r.watch(ctx, st, replica, root, look)
 		} else {
 			err = r.once(ctx, st, replica, root)
 		}
@@ -92,18 +135,6 @@ func (r *syncRun) withOpen(ctx context.Context, st *session.Store) error {
 		err = closing
 	}
 	return err
-}
-
-// openReplica opens the local tree: a directory, or what a mount left.
-func (r *syncRun) openReplica(ctx context.Context, st *session.Store) (*session.Replica, error) {
-	if !session.WasMounted(st.Config) {
-		return st.OpenDirectory(r.flags.strategy == "scrub")
-	}
-	m, err := st.OpenMounted(ctx, func(err error) { fmt.Fprintln(r.stderr, "error:", err) })
-	if err != nil {
-		return nil, err
-	}
-	return m.Replica, nil
 }
 
 func (r *syncRun) once(ctx context.Context, st *session.Store, replica *session.Replica, root *remote.Root) error {
@@ -126,6 +157,9 @@ func lines(issues []ancestor.Issue) []issueLine {
 // poll is how often --watch looks.
 const poll = 2 * time.Second
 
+// lookLocal tells whether a local tree changed. It is nil for what a mount left: nobody changes that.
+type lookLocal func() (watch.Fingerprint, error)
+
 // watched is what --watch compares: the local tree and the head of the root.
 type watched struct {
 	local watch.Fingerprint
@@ -134,9 +168,9 @@ type watched struct {
 
 // watch syncs, waits for a change, and syncs again. What it compares with was seen before the sync, so that nothing that
 // changed during one is missed; its own changes cost one more sync, which finds nothing.
-func (r *syncRun) watch(ctx context.Context, st *session.Store, replica *session.Replica, root *remote.Root) error {
+func (r *syncRun) watch(ctx context.Context, st *session.Store, replica *session.Replica, root *remote.Root, local lookLocal) error {
 	for first := true; ; first = false {
-		seen, err := r.look(ctx, st.Config, root)
+		seen, err := r.look(ctx, root, local)
 		if err != nil {
 			return err
 		}
@@ -146,33 +180,33 @@ func (r *syncRun) watch(ctx context.Context, st *session.Store, replica *session
 		if first {
 			r.display.say(editLevel, "watching for changes; end with ^C")
 		}
-		if err := r.wait(ctx, st.Config, root, seen); err != nil {
+		if err := r.wait(ctx, root, local, seen); err != nil {
 			return err
 		}
 	}
 }
 
-func (r *syncRun) look(ctx context.Context, cfg *config.Config, root *remote.Root) (w watched, err error) {
+func (r *syncRun) look(ctx context.Context, root *remote.Root, local lookLocal) (w watched, err error) {
 	h, err := root.Head(ctx)
 	if err != nil {
 		return w, err
 	}
 	w.head = h.State.(store.Head)
-	if !session.WasMounted(cfg) {
-		w.local, err = watch.Look(ctx, cfg.General.Path)
+	if local != nil {
+		w.local, err = local()
 	}
 	return w, err
 }
 
 // wait returns when something is not as seen, and the local tree is quiet. A tree that is never quiet is not waited for
 // longer than ten times as long.
-func (r *syncRun) wait(ctx context.Context, cfg *config.Config, root *remote.Root, seen watched) error {
+func (r *syncRun) wait(ctx context.Context, root *remote.Root, local lookLocal, seen watched) error {
 	quiet := time.Duration(r.flags.quiescence) * time.Second
 	for {
 		if err := pause(ctx, poll); err != nil {
 			return err
 		}
-		now, err := r.look(ctx, cfg, root)
+		now, err := r.look(ctx, root, local)
 		switch {
 		case err != nil:
 			return err
@@ -186,7 +220,7 @@ func (r *syncRun) wait(ctx context.Context, cfg *config.Config, root *remote.Roo
 				return err
 			}
 			before := now
-			if now, err = r.look(ctx, cfg, root); err != nil {
+			if now, err = r.look(ctx, root, local); err != nil {
 				return err
 			}
 			if now.local == before.local {

@@ -111,12 +111,11 @@ func (s *Store) readBlock(ctx context.Context, l index.Location, t block.Type, m
 		}
 		switch {
 		case errors.Is(err, backend.ErrNotExist):
-			if err := s.index.DropPack(ctx, l.Pack); err != nil {
-				return nil, err
-			}
+			// Its blocks stay in the local index: the error is to name it the next time, too, and it may be put back. Who
+			// writes relies on no pack without having looked whether it is there.
 			return nil, missing(name)
 		case errors.Is(err, io.ErrUnexpectedEOF):
-			return nil, damaged(name, fmt.Errorf("it is shorter than its table says: %w", err))
+			return nil, damaged(name, fmt.Errorf("it is shorter than its table says: %v", err)) // not io.ErrUnexpectedEOF, which says that content ended
 		case err != nil:
 			return nil, fmt.Errorf("read object %s: %w", name, err)
 		}

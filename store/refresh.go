@@ -57,6 +57,22 @@ func (s *Store) refreshIndex(ctx context.Context) error {
 	if r.generation() > before+1 {
 		return nil // of two that ended while we waited, the second began after we asked
 	}
+	for {
+		made := s.index.Generation()
+		if err := s.refreshOnce(ctx); err != nil {
+			return err
+		}
+		if s.index.Generation() == made { // else what it held before the refresh is to be read again, too
+			break
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	*r.count++
+	return nil
+}
+
+func (s *Store) refreshOnce(ctx context.Context) error {
 	// What the database holds is read before the store is listed: another process adds to the database only what
 	// lies in the store already, so nothing new can be taken for vanished.
 	have, err := s.index.Objects(ctx)
@@ -72,13 +88,7 @@ func (s *Store) refreshIndex(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.fetchIndexes(ctx, fresh); err != nil {
-		return err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	*r.count++
-	return nil
+	return s.fetchIndexes(ctx, fresh)
 }
 
 // listIndex returns the index objects that are not in have, and leaves in have those that are gone.

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
@@ -38,10 +39,21 @@ type Location struct {
 	Author string // the group that signed the index object which says so
 }
 
-// DB is the local database. It may be used concurrently, also by other processes on the same file.
+// DB is the local database. It may be used concurrently, also by other processes on the same file. All it holds can be
+// had from the store again: if the file can't be used any more, because somebody cleaned the cache or its disk is full, an
+// empty database takes its place, which Generation tells.
 type DB struct {
+	path string // none: in memory
+
+	mu         sync.Mutex // guards what follows
+	file       *file
+	generation uint64
+	old        []*file // replaced; others may still be reading
+}
+
+// file is an open database.
+type file struct {
 	sql    *sql.DB
-	path   string
 	lookup *sql.Stmt
 	some   atomic.Bool // some block is known: until then lookups need not ask
 }
@@ -49,27 +61,36 @@ type DB struct {
 // Open opens or makes the database of a store in dir; an empty dir means in memory. A database that can't be used is
 // removed and made anew.
 func Open(ctx context.Context, dir string, store [16]byte) (*DB, error) {
-	if dir == "" {
+	db := &DB{}
+	if dir != "" {
+		db.path = filepath.Join(dir, fmt.Sprintf("index-%x.db", store))
+	}
+	var err error
+	db.file, err = openAnew(ctx, db.path)
+	return db, db.wrap(err)
+}
+
+func openAnew(ctx context.Context, path string) (*file, error) {
+	if path == "" {
 		return open(ctx, "")
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("index directory: %w", err)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
 	}
-	path := filepath.Join(dir, fmt.Sprintf("index-%x.db", store))
-	db, err := open(ctx, path)
+	f, err := open(ctx, path)
 	if err == nil || ctx.Err() != nil {
-		return db, err
+		return f, err
 	}
 	// RACE: another process may have the damaged file open; it goes on with its own copy, which costs both a rebuild.
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("index database: %w", err)
+			return nil, err
 		}
 	}
 	return open(ctx, path)
 }
 
-func open(ctx context.Context, path string) (*DB, error) {
+func open(ctx context.Context, path string) (*file, error) {
 	dsn := ":memory:"
 	if path != "" {
 		u := url.URL{Scheme: "file", Path: path}
@@ -84,38 +105,89 @@ func open(ctx context.Context, path string) (*DB, error) {
 	} else {
 		conn.SetMaxOpenConns(4)
 	}
-	db := &DB{sql: conn, path: path}
-	if err := db.prepare(ctx); err != nil {
+	f := &file{sql: conn}
+	if err := f.prepare(ctx); err != nil {
 		conn.Close()
-		return nil, db.wrap(err)
+		return nil, err
 	}
-	return db, nil
+	return f, nil
 }
 
-func (db *DB) prepare(ctx context.Context) error {
-	if _, err := db.sql.ExecContext(ctx, schema); err != nil {
+func (f *file) prepare(ctx context.Context) error {
+	if _, err := f.sql.ExecContext(ctx, schema); err != nil {
 		return err
 	}
-	if err := db.count(ctx); err != nil {
+	if err := f.count(ctx); err != nil {
 		return err
 	}
 	var err error
-	db.lookup, err = db.sql.PrepareContext(ctx, `SELECT p.name, p.author, b.kind, b.depth, b.offset, b.length
+	f.lookup, err = f.sql.PrepareContext(ctx, `SELECT p.name, p.author, b.kind, b.depth, b.offset, b.length
 		FROM blocks b JOIN packs p ON p.n = b.pack WHERE b.id = ?`)
 	return err
 }
 
-func (db *DB) count(ctx context.Context) error {
+func (f *file) count(ctx context.Context) error {
 	var some bool
-	err := db.sql.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM blocks)`).Scan(&some)
+	err := f.sql.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM blocks)`).Scan(&some)
 	if some {
-		db.some.Store(true)
+		f.some.Store(true)
 	}
 	return err
 }
 
+func (f *file) close() error { return errors.Join(f.lookup.Close(), f.sql.Close()) }
+
 // Close gives back what the database holds.
-func (db *DB) Close() error { return errors.Join(db.lookup.Close(), db.sql.Close()) }
+func (db *DB) Close() error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for _, f := range db.old {
+		f.close() // its file is lost anyway
+	}
+	return db.file.close()
+}
+
+// Generation changes when an empty database took the place of one that could not be used.
+func (db *DB) Generation() uint64 {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.generation
+}
+
+// do lets fn work on the database: a second time on one made anew, and then on one in memory, if it fails.
+func (db *DB) do(ctx context.Context, fn func(*file) error) error {
+	db.mu.Lock()
+	f := db.file
+	db.mu.Unlock()
+	err := fn(f)
+	for _, path := range []string{db.path, ""} {
+		if err == nil || ctx.Err() != nil || db.path == "" {
+			break
+		}
+		if next := db.replace(ctx, f, path); next != nil {
+			f = next
+			err = fn(f)
+		}
+	}
+	return db.wrap(err)
+}
+
+// replace puts a new file in the place of one that failed, unless somebody did already; nil if there is none to be had.
+func (db *DB) replace(ctx context.Context, failed *file, path string) *file {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.file != failed {
+		return db.file
+	}
+	f, err := openAnew(ctx, path)
+	if err != nil {
+		return nil
+	}
+	db.old = append(db.old, db.file)
+	db.file = f
+	db.generation++
+	return f
+}
 
 func (db *DB) wrap(err error) error {
 	if err == nil {
@@ -125,30 +197,40 @@ func (db *DB) wrap(err error) error {
 }
 
 // Objects returns the index objects that the database holds.
-func (db *DB) Objects(ctx context.Context) (map[string]bool, error) {
-	rows, err := db.sql.QueryContext(ctx, `SELECT name FROM objects`)
+func (db *DB) Objects(ctx context.Context) (names map[string]bool, err error) {
+	err = db.do(ctx, func(f *file) error {
+		names, err = f.objects(ctx)
+		return err
+	})
+	return names, err
+}
+
+func (f *file) objects(ctx context.Context) (map[string]bool, error) {
+	rows, err := f.sql.QueryContext(ctx, `SELECT name FROM objects`)
 	if err != nil {
-		return nil, db.wrap(err)
+		return nil, err
 	}
 	defer rows.Close()
 	names := map[string]bool{}
 	for rows.Next() {
 		var name string
 		if err := rows.Scan(&name); err != nil {
-			return nil, db.wrap(err)
+			return nil, err
 		}
 		names[name] = true
 	}
-	return names, db.wrap(errors.Join(rows.Err(), db.count(ctx)))
+	return names, errors.Join(rows.Err(), f.count(ctx))
 }
 
 // Add stores the record of an index object, all or nothing. One that is there already changes nothing.
 func (db *DB) Add(ctx context.Context, name string, rec Record) error {
-	err := db.update(ctx, func(tx *sql.Tx) error { return add(ctx, tx, name, rec) })
-	if err == nil {
-		db.some.Store(true)
-	}
-	return err
+	return db.do(ctx, func(f *file) error {
+		err := f.update(ctx, func(tx *sql.Tx) error { return add(ctx, tx, name, rec) })
+		if err == nil {
+			f.some.Store(true)
+		}
+		return err
+	})
 }
 
 func add(ctx context.Context, tx *sql.Tx, name string, rec Record) error {
@@ -199,37 +281,38 @@ func (db *DB) Forget(ctx context.Context, name string) error {
 	})
 }
 
-// DropPack forgets the blocks of a pack that is certainly gone.
-func (db *DB) DropPack(ctx context.Context, name pack.Name) error {
-	return db.update(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `DELETE FROM blocks WHERE pack IN (SELECT n FROM packs WHERE name = ?)`, name[:])
-		if err == nil {
-			_, err = tx.ExecContext(ctx, `DELETE FROM packs WHERE name = ?`, name[:])
-		}
-		return err
-	})
+func (db *DB) update(ctx context.Context, fn func(*sql.Tx) error) error {
+	return db.do(ctx, func(f *file) error { return f.update(ctx, fn) })
 }
 
-func (db *DB) update(ctx context.Context, fn func(*sql.Tx) error) error {
-	tx, err := db.sql.BeginTx(ctx, nil)
+func (f *file) update(ctx context.Context, fn func(*sql.Tx) error) error {
+	tx, err := f.sql.BeginTx(ctx, nil)
 	if err != nil {
-		return db.wrap(err)
+		return err
 	}
 	defer tx.Rollback()
 	if err := fn(tx); err != nil {
-		return db.wrap(err)
+		return err
 	}
-	return db.wrap(tx.Commit())
+	return tx.Commit()
 }
 
 // Lookup returns where a block lies, nothing if that is not known.
-func (db *DB) Lookup(ctx context.Context, id object.ID) ([]Location, error) {
-	if !db.some.Load() {
+func (db *DB) Lookup(ctx context.Context, id object.ID) (found []Location, err error) {
+	err = db.do(ctx, func(f *file) error {
+		found, err = f.find(ctx, id)
+		return err
+	})
+	return found, err
+}
+
+func (f *file) find(ctx context.Context, id object.ID) ([]Location, error) {
+	if !f.some.Load() {
 		return nil, nil
 	}
-	rows, err := db.lookup.QueryContext(ctx, id[:])
+	rows, err := f.lookup.QueryContext(ctx, id[:])
 	if err != nil {
-		return nil, db.wrap(err)
+		return nil, err
 	}
 	defer rows.Close()
 	var found []Location
@@ -238,42 +321,31 @@ func (db *DB) Lookup(ctx context.Context, id object.ID) ([]Location, error) {
 		var name []byte
 		var kind block.Kind
 		if err := rows.Scan(&name, &l.Author, &kind, &l.Entry.Type.Depth, &l.Entry.Offset, &l.Entry.Length); err != nil {
-			return nil, db.wrap(err)
+			return nil, err
 		}
 		l.Entry.Type.Kind = kind
 		copy(l.Pack[:], name)
 		found = append(found, l)
 	}
-	return found, db.wrap(rows.Err())
+	return found, rows.Err()
 }
 
 // Packs calls fn for every pack known, with its table.
 func (db *DB) Packs(ctx context.Context, fn func(Pack) error) error {
-	rows, err := db.sql.QueryContext(ctx, `SELECT n, name, size FROM packs ORDER BY name`)
-	if err != nil {
-		return db.wrap(err)
-	}
-	type row struct {
-		n    int64
-		pack Pack
-	}
-	var all []row
-	for rows.Next() {
-		var r row
-		var name []byte
-		if err := rows.Scan(&r.n, &name, &r.pack.Size); err != nil {
-			rows.Close()
-			return db.wrap(err)
-		}
-		copy(r.pack.Name[:], name)
-		all = append(all, r)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return db.wrap(err)
+	var all []packRow
+	var err error
+	if err := db.do(ctx, func(f *file) error {
+		all, err = f.packs(ctx)
+		return err
+	}); err != nil {
+		return err
 	}
 	for _, r := range all {
-		if r.pack.Table, err = db.table(ctx, r.n); err != nil {
-			return db.wrap(err)
+		if err := db.do(ctx, func(f *file) error {
+			r.pack.Table, err = f.table(ctx, r.n)
+			return err
+		}); err != nil {
+			return err
 		}
 		if err := fn(r.pack); err != nil {
 			return err
@@ -282,8 +354,32 @@ func (db *DB) Packs(ctx context.Context, fn func(Pack) error) error {
 	return nil
 }
 
-func (db *DB) table(ctx context.Context, n int64) ([]pack.Entry, error) {
-	rows, err := db.sql.QueryContext(ctx, `SELECT id, kind, depth, offset, length FROM blocks WHERE pack = ? ORDER BY offset`, n)
+type packRow struct {
+	n    int64
+	pack Pack
+}
+
+func (f *file) packs(ctx context.Context) ([]packRow, error) {
+	rows, err := f.sql.QueryContext(ctx, `SELECT n, name, size FROM packs ORDER BY name`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []packRow
+	for rows.Next() {
+		var r packRow
+		var name []byte
+		if err := rows.Scan(&r.n, &name, &r.pack.Size); err != nil {
+			return nil, err
+		}
+		copy(r.pack.Name[:], name)
+		all = append(all, r)
+	}
+	return all, rows.Err()
+}
+
+func (f *file) table(ctx context.Context, n int64) ([]pack.Entry, error) {
+	rows, err := f.sql.QueryContext(ctx, `SELECT id, kind, depth, offset, length FROM blocks WHERE pack = ? ORDER BY offset`, n)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package index
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -59,10 +60,6 @@ func TestDB(t *testing.T) {
 		if lookup(t, db, 2) != 1 {
 			t.Error("forgetting one of two index objects forgot both, or none")
 		}
-		check(t, db.DropPack(t.Context(), pack.Name{1}))
-		if lookup(t, db, 1) != 0 {
-			t.Error("the pack is still there")
-		}
 		names, err := db.Objects(t.Context())
 		check(t, err)
 		if len(names) != 2 {
@@ -116,5 +113,36 @@ func TestShared(t *testing.T) {
 		if lookup(t, db, byte(i)) != 1 {
 			t.Errorf("block %d is there %d times", i, lookup(t, db, byte(i)))
 		}
+	}
+}
+
+// TestCleanedCache: a cache that is removed or can't be written while it is in use fails nobody.
+func TestCleanedCache(t *testing.T) {
+	for what, spoil := range map[string]func(dir string) error{
+		"removed": os.RemoveAll,
+		"replaced by another": func(dir string) error {
+			return errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "other"), nil, 0o600))
+		},
+		"can't be made": func(dir string) error {
+			return errors.Join(os.RemoveAll(dir), os.WriteFile(dir, nil, 0o600))
+		},
+	} {
+		dir := filepath.Join(t.TempDir(), "index")
+		db, err := Open(t.Context(), dir, [16]byte{1})
+		check(t, err)
+		check(t, db.Add(t.Context(), "index/a", record(1)))
+		check(t, spoil(dir))
+		db.file.sql.SetMaxIdleConns(-1) // what is open could go on with a file that has no name
+		before := db.Generation()
+		names, err := db.Objects(t.Context())
+		check(t, err)
+		if len(names) == 0 && db.Generation() == before {
+			t.Errorf("%s: emptied without telling", what)
+		}
+		check(t, db.Add(t.Context(), "index/a", record(1)))
+		if lookup(t, db, 1) != 1 {
+			t.Errorf("%s: block is not found", what)
+		}
+		check(t, db.Close())
 	}
 }

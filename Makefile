@@ -6,7 +6,7 @@ MOUNTPOINT ?= $(HOME)/Sync
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The race detector pays where goroutines share state. It needs a C compiler, which nothing else does.
-RACY = ./keys ./store/... ./engine ./engine/localdir ./engine/remote/... ./engine/worktree/...
+RACY = ./store/... ./engine ./engine/localdir ./engine/remote/... ./engine/worktree/...
 RACE = $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-- -race -short $(RACY))
 
 SYSTEMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 freebsd/amd64

@@ -39,6 +39,9 @@ var errCrash = errors.New("crash")
 
 func TestSimulation(t *testing.T) {
 	first, last := uint64(1), *simCount
+	if testing.Short() { // under the race detector
+		last = min(last, 30)
+	}
 	if *simSeed != 0 {
 		first, last = *simSeed, *simSeed
 	}

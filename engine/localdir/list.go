@@ -237,10 +237,10 @@ func (l *listing) isMoved(was row, now stat, dir, name string) bool {
 
 // finish makes what was seen the state of the directory.
 func (l *listing) finish() {
-	st := &state{dir: l.dir, self: l.st, fs: l.fs.id, rows: l.rows}
-	st.changed = l.changed || l.before.changed || l.before.dir != l.dir
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
+	st := &state{dir: l.dir, self: l.st, fs: l.fs.id, rows: l.rows}
+	st.changed = l.changed || l.before.changed || l.before.dir != l.dir
 	for name, r := range l.before.rows {
 		if now, ok := l.rows[name]; !ok || now.st.ino != r.st.ino {
 			r.st.dev = l.device(r.st)

@@ -9,16 +9,19 @@ import (
 	"ensync/store/cache"
 )
 
-// checkApart refuses a store that lies in the tree it is to keep, or the other way round: each sync would store what the
-// one before it stored, for ever.
-func (s *Store) checkApart(tree string) error {
-	server := s.Config.General.Server
-	if server.Kind != config.ServerPath {
-		return nil
+// Apart refuses a store that lies in the tree it is to keep, or the other way round: each sync would store what the one
+// before it stored, for ever.
+func Apart(server config.Server, tree string) error {
+	if server.Kind == config.ServerPath && (inside(server.Path, tree) || inside(tree, server.Path)) {
+		return fmt.Errorf("the store %s and the tree lie one in the other, so each sync would store what the one before it stored",
+			server.Path)
 	}
-	if inside(server.Path, tree) || inside(tree, server.Path) {
-		return fmt.Errorf("open the local tree %s: the store %s and the tree lie one in the other, so each sync would store "+
-			"what the one before it stored; move one of them, and correct %s", tree, server.Path,
+	return nil
+}
+
+func (s *Store) checkApart(tree string) error {
+	if err := Apart(s.Config.General.Server, tree); err != nil {
+		return fmt.Errorf("open the local tree %s: %w; move one of them, and correct %s", tree, err,
 			filepath.Join(s.Config.Dir, config.FileName))
 	}
 	if path := cache.DefaultDir(); path != "" && inside(path, tree) {

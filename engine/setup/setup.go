@@ -177,6 +177,9 @@ func (s *setup) askPlaces(ctx context.Context) error {
 // askStore looks at the place of the store before anything is made.
 func (s *setup) askStore(ctx context.Context) error {
 	place := s.cfg.General.Server.Path
+	if err := session.Apart(s.cfg.General.Server, s.settings.Path); err != nil {
+		return fmt.Errorf("set up: local tree %s: %w; choose another directory", s.settings.Path, err)
+	}
 	info, err := os.Stat(place)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

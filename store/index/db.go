@@ -54,8 +54,18 @@ type DB struct {
 // file is an open database.
 type file struct {
 	sql    *sql.DB
+	at     os.FileInfo // what was opened, none if in memory
 	lookup *sql.Stmt
 	some   atomic.Bool // some block is known: until then lookups need not ask
+}
+
+// gone reports whether the file is no longer what its path names. New connections would then see another one.
+func (f *file) gone(path string) bool {
+	if f.at == nil {
+		return false
+	}
+	now, err := os.Stat(path)
+	return err != nil || !os.SameFile(f.at, now)
 }
 
 // Open opens or makes the database of a store in dir; an empty dir means in memory. A database that can't be used is
@@ -66,7 +76,9 @@ func Open(ctx context.Context, dir string, store [16]byte) (*DB, error) {
 		db.path = filepath.Join(dir, fmt.Sprintf("index-%x.db", store))
 	}
 	var err error
-	db.file, err = openAnew(ctx, db.path)
+	if db.file, err = openAnew(ctx, db.path); err != nil && ctx.Err() == nil {
+		db.file, err = openAnew(ctx, "") // a cache fails nobody
+	}
 	return db, db.wrap(err)
 }
 
@@ -106,7 +118,11 @@ func open(ctx context.Context, path string) (*file, error) {
 		conn.SetMaxOpenConns(4)
 	}
 	f := &file{sql: conn}
-	if err := f.prepare(ctx); err != nil {
+	err = f.prepare(ctx)
+	if err == nil && path != "" {
+		f.at, err = os.Stat(path)
+	}
+	if err != nil {
 		conn.Close()
 		return nil, err
 	}
@@ -199,11 +215,16 @@ func (db *DB) wrap(err error) error {
 // Objects returns the index objects that the database holds.
 func (db *DB) Objects(ctx context.Context) (names map[string]bool, err error) {
 	err = db.do(ctx, func(f *file) error {
+		if f.gone(db.path) {
+			return errGone
+		}
 		names, err = f.objects(ctx)
 		return err
 	})
 	return names, err
 }
+
+var errGone = errors.New("the file was removed or replaced")
 
 func (f *file) objects(ctx context.Context) (map[string]bool, error) {
 	rows, err := f.sql.QueryContext(ctx, `SELECT name FROM objects`)

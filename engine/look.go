@@ -401,9 +401,24 @@ func (d *directory) found(s step) {
 		d.isWork = true
 		d.agreed = append(d.agreed, note)
 	}
-	if s.out.Descend && d.inFocus(d.visit, join(d.dir, want.Name)) {
+	if path := join(d.dir, want.Name); s.out.Descend && (d.inFocus(d.visit, path) || d.behind(path)) {
 		d.enter(s, s.n.client, func(*visit) {})
 	}
+}
+
+// behind reports whether a directory outside of the focus is not what it was when it was last in sync: then the one
+// above it must not be marked before it was looked at.
+func (d *directory) behind(path string) bool {
+	known, err := d.Ancestor.Dir(d.ctx, path)
+	if err != nil || !d.begin() {
+		return true
+	}
+	defer d.world.RUnlock()
+	now, err := d.Server.Mark(d.ctx, path)
+	if err == nil {
+		_, err = d.Server.Leave(d.ctx, path) // nobody looks further
+	}
+	return err != nil || now != known.Mark
 }
 
 // recorded reports whether the ancestor holds an entry already.

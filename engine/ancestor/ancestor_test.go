@@ -158,6 +158,25 @@ func TestMarksHoldForBothHalvesOfACommit(t *testing.T) {
 	}
 }
 
+func TestStopOutOfOrderIsNoticed(t *testing.T) {
+	ctx := context.Background()
+	db := open(t, filepath.Join(t.TempDir(), "x"), &[32]byte{9})
+	step := func(what string, err error, want bool) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := db.Unsettled(ctx); err != nil || got != want {
+			t.Errorf("after %s: unsettled is %v, %v", what, got, err)
+		}
+	}
+	step("the first start", db.Start(ctx), false)
+	step("a stop in order", db.Stop(ctx), false)
+	step("another start", db.Start(ctx), false)
+	step("a start after a kill", db.Start(ctx), true)
+	step("a sync that told all", db.Settled(ctx), false)
+}
+
 func TestIssuesStayUntilResolved(t *testing.T) {
 	ctx := context.Background()
 	db := open(t, filepath.Join(t.TempDir(), "x"), &[32]byte{9})

@@ -55,6 +55,30 @@ func (d *DB) Unsettled(ctx context.Context) (bool, error) {
 	return mark != nil, err
 }
 
+// running stands while a process has the client open that keeps its own account of what was changed.
+const running = "running"
+
+// Start notes that the client is opened by a process that keeps its own account of what was changed, until Stop. If the
+// one before did not stop in order, its account is not relied on: everything is looked at once.
+func (d *DB) Start(ctx context.Context) error {
+	return d.transact(ctx, func(tx *sql.Tx) error {
+		done, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO meta VALUES (?, ?)", running, d.sealer.seal([]byte("1"), running))
+		if err != nil {
+			return err
+		}
+		if n, err := done.RowsAffected(); err != nil || n == 1 {
+			return err
+		}
+		return d.setUnsettled(ctx, tx)
+	})
+}
+
+// Stop notes that what the client knows of its changes is durable.
+func (d *DB) Stop(ctx context.Context) error {
+	_, err := d.db.ExecContext(ctx, "DELETE FROM meta WHERE name = ?", running)
+	return d.explain(err)
+}
+
 // Settled notes that the client was told of everything agreed on.
 func (d *DB) Settled(ctx context.Context) error {
 	_, err := d.db.ExecContext(ctx, "DELETE FROM meta WHERE name = ?", unsettled)

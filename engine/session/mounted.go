@@ -56,12 +56,21 @@ func (s *Store) openMounted(ctx context.Context, state string, onError func(erro
 	if err != nil {
 		return nil, err
 	}
-	m := &Mounted{Tree: tree, Replica: &Replica{Client: tree}}
-	m.close = []func() error{func() error { return tree.Close(context.WithoutCancel(ctx)) }}
-	if m.Ancestor, err = ancestor.Open(filepath.Join(state, ancestorName), &key); err != nil {
-		return nil, errors.Join(err, m.Close())
+	last := context.WithoutCancel(ctx)
+	past, err := ancestor.Open(filepath.Join(state, ancestorName), &key)
+	if err == nil {
+		err = past.Start(ctx)
 	}
-	m.close = append(m.close, m.Ancestor.Close)
+	if err != nil {
+		return nil, errors.Join(err, tree.Close(last))
+	}
+	m := &Mounted{Tree: tree, Replica: &Replica{Client: tree, Ancestor: past}}
+	m.close = []func() error{past.Close, func() error { // the last goes first
+		if err := tree.Close(last); err != nil {
+			return err // the next start does not rely on what the tree knows
+		}
+		return past.Stop(last)
+	}}
 	return m, nil
 }
 

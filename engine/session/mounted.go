@@ -43,6 +43,9 @@ func (s *Store) OpenMounted(ctx context.Context, onError func(error)) (*Mounted,
 		return nil, errors.Join(err, unlock())
 	}
 	m.close = slices.Insert(m.close, 0, unlock)
+	if disk, err := m.Tree.StatFS(ctx); err == nil && disk.Available == 0 {
+		s.notice("the disk that holds " + state + " is nearly full: nothing can be written to the mount until there is more room")
+	}
 	return m, nil
 }
 

@@ -95,7 +95,12 @@ func OpenStore(ctx context.Context, cfg *config.Config, pass []byte, opt Options
 	if s.notice == nil {
 		s.notice = func(string) {}
 	}
-	if err := s.open(ctx, pass, opt); err != nil {
+	err = s.open(ctx, pass, opt)
+	if errors.Is(err, store.ErrWrongPassphrase) {
+		err = fmt.Errorf("%w; correct passphrase in %s, or give another with --key; ensync key ls shows the keys that there are",
+			err, filepath.Join(cfg.Dir, config.FileName))
+	}
+	if err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
 	return s, nil

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -127,6 +128,31 @@ func checkMountPoint(point string) error {
 	return nil
 }
 
+// answers reports whether a mount of a configuration is alive. One that was just killed still takes connections, until
+// the kernel is done with it, and answers none: it is waited for.
+func answers(ctx context.Context, dir string) (bool, error) {
+	for try := 0; ; try++ {
+		c, err := service.Dial(ctx, dir)
+		if errors.Is(err, service.ErrNotRunning) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		asked, cancel := context.WithTimeout(ctx, 2*time.Second)
+		_, err = c.Status(asked)
+		cancel()
+		if err == nil || try == 3 {
+			return true, ctx.Err()
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
 // prepareMountPoint returns the absolute mount point, empty and free.
 func (a *app) prepareMountPoint(ctx context.Context, cfg *config.Config, point string) (string, error) {
 	if point == "" {
@@ -136,10 +162,10 @@ func (a *app) prepareMountPoint(ctx context.Context, cfg *config.Config, point s
 	if err != nil {
 		return "", err
 	}
-	if _, err := service.Dial(ctx, cfg.Dir); err == nil {
-		return "", fmt.Errorf("mount at %s: the configuration %s is mounted already%s", point, cfg.Dir, mountedWhere(cfg))
-	} else if !errors.Is(err, service.ErrNotRunning) {
+	if alive, err := answers(ctx, cfg.Dir); err != nil {
 		return "", err
+	} else if alive {
+		return "", fmt.Errorf("mount at %s: the configuration %s is mounted already%s", point, cfg.Dir, mountedWhere(cfg))
 	}
 	if cleared, err := fusefs.ClearStale(ctx, point); err != nil {
 		return "", err

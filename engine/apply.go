@@ -47,7 +47,7 @@ func (d *directory) apply() {
 	}
 	for _, r := range d.renames {
 		if err := d.rename(r); err != nil {
-			d.failed(d.visit, join(d.dir, r.old.Name), err)
+			d.failed(d.visit, replica.Join(d.dir, r.old.Name), err)
 		}
 	}
 	if len(d.renames) > 0 {
@@ -114,7 +114,7 @@ func (d *directory) applyServer(steps []step) {
 // failedStep notes that a name could not be changed. If it is a directory, nobody looked below it.
 func (d *directory) failedStep(s step, err error) {
 	isDir := s.n.client.Kind == object.Directory && s.n.server.Kind == object.Directory
-	d.failedBelow(d.visit, join(d.dir, s.n.text()), isDir, err)
+	d.failedBelow(d.visit, replica.Join(d.dir, s.n.text()), isDir, err)
 }
 
 func (d *directory) serverChange(s step) replica.Change {
@@ -220,7 +220,7 @@ func present(e replica.Entry) *replica.Entry {
 // note records a change that was made, reports it, and goes on below a directory. holds is where the agreement waits for
 // the barrier; nil: the other side is still to be changed.
 func (d *directory) note(side Side, s step, c replica.Change, r replica.Result, holds *ancestor.Update) {
-	path := join(d.dir, s.n.text())
+	path := replica.Join(d.dir, s.n.text())
 	e := Event{Kind: Updated, Side: side, Path: path, Old: c.Old, New: r.Entry, Below: d.visit.below}
 	switch {
 	case c.Old == nil:
@@ -254,7 +254,7 @@ func (d *directory) note(side Side, s step, c replica.Change, r replica.Result, 
 // enterMade goes on below a directory that was made or got another mode.
 func (d *directory) enterMade(s step, c replica.Change, now replica.Entry) {
 	made := c.Old == nil || c.Old.Kind != object.Directory
-	if !made && !d.inFocus(d.visit, join(d.dir, now.Name)) {
+	if !made && !d.inFocus(d.visit, replica.Join(d.dir, now.Name)) {
 		return
 	}
 	d.enter(s, now, func(v *visit) {
@@ -300,7 +300,7 @@ func (d *directory) rename(r rename) error {
 		})
 	}
 	d.locked(func() { d.pending.changes++ })
-	d.tell(Event{Kind: Renamed, Side: r.side, Path: join(d.dir, r.old.Name), Old: &r.old, NewName: r.to})
+	d.tell(Event{Kind: Renamed, Side: r.side, Path: replica.Join(d.dir, r.old.Name), Old: &r.old, NewName: r.to})
 	return nil
 }
 

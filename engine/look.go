@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -113,11 +114,11 @@ func unchanged(client, known []replica.Entry) bool {
 func (p *pass) enterSame(v *visit, entries []replica.Entry) error {
 	var below []*visit
 	for _, e := range entries {
-		path := join(v.dir, e.Name)
+		path := replica.Join(v.dir, e.Name)
 		if e.Kind != object.Directory || !p.inFocus(v, path) {
 			continue
 		}
-		_, _, inside := v.state.Entry(factsOf(e))
+		_, _, inside := v.state.Entry(rules.FactsOf(e))
 		below = append(below, &visit{dir: path, up: v, name: e.Name, entry: e, state: inside, agreed: true,
 			free: v.free, below: v.below})
 	}
@@ -131,16 +132,7 @@ type name struct {
 }
 
 func (n name) text() string {
-	return cmpOr(n.client.Name, n.known.Name, n.server.Name)
-}
-
-func cmpOr(names ...string) string {
-	for _, s := range names {
-		if s != "" {
-			return s
-		}
-	}
-	return ""
+	return cmp.Or(n.client.Name, n.known.Name, n.server.Name)
 }
 
 // listings are what the three trees have in one directory, each sorted, with how far each was read.
@@ -183,13 +175,9 @@ func (l *listings) has(text string) bool {
 func facts(list []replica.Entry) []rules.Facts {
 	all := make([]rules.Facts, len(list))
 	for i, e := range list {
-		all[i] = factsOf(e)
+		all[i] = rules.FactsOf(e)
 	}
 	return all
-}
-
-func factsOf(e replica.Entry) rules.Facts {
-	return rules.Facts{Name: e.Name, Kind: e.Kind, Mode: e.Mode, Size: e.Content.Size, Target: e.Target}
 }
 
 // A directory is a visit whose names are decided on one by one.
@@ -272,7 +260,7 @@ func (d *directory) locked(fn func()) {
 
 // inspect decides on one name and puts the outcome where it will be carried out.
 func (d *directory) inspect(n name) {
-	mode, trust, inside := d.state.Entry(factsOf(bestKnown(n)))
+	mode, trust, inside := d.state.Entry(rules.FactsOf(bestKnown(n)))
 	real := n.client
 	if !trust {
 		n.client.Mode = trusted(n)
@@ -281,14 +269,14 @@ func (d *directory) inspect(n name) {
 	if plan.NeedsContent(in) {
 		e, err := d.Client.Hash(d.ctx, d.dir, real)
 		if err != nil {
-			d.failed(d.visit, join(d.dir, n.text()), err)
+			d.failed(d.visit, replica.Join(d.dir, n.text()), err)
 			return
 		}
 		real.Content, n.client.Content, in.Client.Content = e.Content, e.Content, e.Content
 	}
 	out := plan.Decide(in, mode)
 	s := step{n: name{client: real, known: n.known, server: n.server}, out: out, inside: inside, trust: trust}
-	path := join(d.dir, n.text())
+	path := replica.Join(d.dir, n.text())
 	d.tell(Event{Kind: Inspected, Path: path, Old: &n.client, New: &n.server, Outcome: out, Below: d.visit.below})
 	if out.LeavesDifference() {
 		d.locked(func() { d.differs = true })
@@ -377,7 +365,7 @@ func (d *directory) committed(name string) bool {
 	yes, err := d.Server.Committed(d.ctx, d.dir, name)
 	d.world.RUnlock()
 	if err != nil {
-		d.failed(d.visit, join(d.dir, name), err)
+		d.failed(d.visit, replica.Join(d.dir, name), err)
 	}
 	return yes || d.looking
 }
@@ -401,7 +389,7 @@ func (d *directory) found(s step) {
 		d.isWork = true
 		d.agreed = append(d.agreed, note)
 	}
-	if path := join(d.dir, want.Name); s.out.Descend && (d.inFocus(d.visit, path) || d.behind(path)) {
+	if path := replica.Join(d.dir, want.Name); s.out.Descend && (d.inFocus(d.visit, path) || d.behind(path)) {
 		d.enter(s, s.n.client, func(*visit) {})
 	}
 }
@@ -428,7 +416,7 @@ func recorded(known, e replica.Entry) bool {
 
 // enter adds the directory of that name to those to be looked at.
 func (d *directory) enter(s step, e replica.Entry, set func(*visit)) {
-	v := &visit{dir: join(d.dir, s.n.text()), up: d.visit, name: s.n.text(), entry: e, state: s.inside,
+	v := &visit{dir: replica.Join(d.dir, s.n.text()), up: d.visit, name: s.n.text(), entry: e, state: s.inside,
 		agreed: s.n.known.Kind == object.Directory, free: d.free, below: d.visit.below}
 	set(v)
 	d.below = append(d.below, v)
@@ -436,7 +424,7 @@ func (d *directory) enter(s step, e replica.Entry, set func(*visit)) {
 
 // deleteTree deletes a directory from the bottom up, as far as nothing in it must stay (reference 3.4).
 func (d *directory) deleteTree(s step, side Side, e replica.Entry) {
-	d.tell(Event{Kind: DeleteTree, Side: side, Path: join(d.dir, e.Name), Old: &e, Below: d.visit.below})
+	d.tell(Event{Kind: DeleteTree, Side: side, Path: replica.Join(d.dir, e.Name), Old: &e, Below: d.visit.below})
 	d.enter(s, e, func(v *visit) {
 		v.vanish, v.free, v.below = true, true, true
 		v.noServer, v.noClient = side == Local, side == Remote

@@ -51,7 +51,7 @@ func (s *syncer) newPass(looking bool, on focus) *pass {
 	p.wake.L = &p.mu
 	for dir := range on {
 		for dir != "" {
-			dir = up(dir)
+			dir = replica.Parent(dir)
 			p.through[dir] = true
 		}
 	}
@@ -250,27 +250,6 @@ type visit struct {
 	unclean bool // something here or below failed, or waits for another pass
 	differs bool // something here or below stays out of sync: no mark, lest the client come to look like the ancestor
 	issues  []ancestor.Issue
-}
-
-func up(path string) string {
-	dir, _ := split(path)
-	return dir
-}
-
-func split(path string) (dir, name string) {
-	for i := len(path) - 1; i >= 0; i-- {
-		if path[i] == '/' {
-			return path[:i], path[i+1:]
-		}
-	}
-	return "", path
-}
-
-func join(dir, name string) string {
-	if dir == "" {
-		return name
-	}
-	return dir + "/" + name
 }
 
 var errRoot = errors.New("the root of the tree is gone")

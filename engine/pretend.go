@@ -9,7 +9,7 @@ import (
 // pretend reports and counts what apply would do.
 func (d *directory) pretend() {
 	for _, r := range d.renames {
-		d.tell(Event{Kind: Renamed, Side: r.side, Path: join(d.dir, r.old.Name), Old: &r.old, NewName: r.to})
+		d.tell(Event{Kind: Renamed, Side: r.side, Path: replica.Join(d.dir, r.old.Name), Old: &r.old, NewName: r.to})
 		if r.withPast { // what becomes of it depends on what the ancestor has there by then
 			continue
 		}
@@ -35,7 +35,7 @@ func (d *directory) pretendStep(side Side, s step, old replica.Entry) {
 	if now.Kind != object.Absent {
 		d.pretendKept(d.visit, side)
 	}
-	e := Event{Kind: Updated, Side: side, Path: join(d.dir, s.n.text()), Old: present(old), New: present(now),
+	e := Event{Kind: Updated, Side: side, Path: replica.Join(d.dir, s.n.text()), Old: present(old), New: present(now),
 		Below: d.visit.below}
 	switch {
 	case e.Old == nil:

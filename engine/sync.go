@@ -89,7 +89,7 @@ func (s *syncer) recallIssues(ctx context.Context) error {
 	list, err := s.Ancestor.Issues(ctx)
 	s.stale = map[string]bool{}
 	for _, i := range list { // an issue is of a name, or of the directory itself
-		s.stale[i.Path], s.stale[up(i.Path)] = true, true
+		s.stale[i.Path], s.stale[replica.Parent(i.Path)] = true, true
 	}
 	return err
 }
@@ -100,7 +100,7 @@ func (s *syncer) forgetIssues(ctx context.Context) error {
 	for dir := range s.stale {
 		above := dir
 		for above != "" && !s.dirt[above] {
-			above = up(above)
+			above = replica.Parent(above)
 		}
 		if !s.dirt[above] {
 			gone.Issues[dir] = nil

@@ -234,14 +234,6 @@ func (d *DB) Issues(ctx context.Context) ([]Issue, error) {
 	return all, d.explain(rows.Err())
 }
 
-// join returns the path of a name in a directory.
-func join(dir, name string) string {
-	if dir == "" {
-		return name
-	}
-	return dir + "/" + name
-}
-
 // subtree calls fn for dir and every directory below it that has a record.
 func (d *DB) subtree(ctx context.Context, tx *sql.Tx, dir string, fn func(path string, rec Dir) error) error {
 	rec, err := d.read(tx.QueryRowContext(ctx, "SELECT body FROM dir WHERE pkey = ?", d.sealer.name(dir)), dir)
@@ -250,7 +242,7 @@ func (d *DB) subtree(ctx context.Context, tx *sql.Tx, dir string, fn func(path s
 	}
 	for _, e := range rec.Entries {
 		if e.Kind == object.Directory {
-			if err := d.subtree(ctx, tx, join(dir, e.Name), fn); err != nil {
+			if err := d.subtree(ctx, tx, replica.Join(dir, e.Name), fn); err != nil {
 				return err
 			}
 		}

@@ -108,7 +108,7 @@ func (d *DB) agree(ctx context.Context, tx *sql.Tx, u Update) error {
 	stale := map[string]bool{}
 	for _, a := range u.Entries {
 		byDir[a.Dir] = append(byDir[a.Dir], a.Entry)
-		for dir := a.Dir; !stale[dir]; dir = parent(dir) {
+		for dir := a.Dir; !stale[dir]; dir = replica.Parent(dir) {
 			stale[dir] = true
 		}
 	}
@@ -141,11 +141,6 @@ func (d *DB) agree(ctx context.Context, tx *sql.Tx, u Update) error {
 	return nil
 }
 
-func parent(dir string) string {
-	i := strings.LastIndexByte(dir, '/')
-	return dir[:max(i, 0)]
-}
-
 // patch returns entries with changes made; directories that vanish lose their records with all below.
 func (d *DB) patch(ctx context.Context, tx *sql.Tx, dir string, entries, changes []replica.Entry) ([]replica.Entry, error) {
 	if len(changes) == 0 {
@@ -163,7 +158,7 @@ func (d *DB) patch(ctx context.Context, tx *sql.Tx, dir string, entries, changes
 			continue
 		}
 		if e.Kind == object.Directory && now.Kind != object.Directory {
-			if err := d.forget(ctx, tx, join(dir, e.Name)); err != nil {
+			if err := d.forget(ctx, tx, replica.Join(dir, e.Name)); err != nil {
 				return nil, err
 			}
 		}
@@ -204,7 +199,7 @@ func (d *DB) move(ctx context.Context, tx *sql.Tx, m Move) error {
 	if e.Kind == object.Absent {
 		return nil
 	}
-	from, to := join(m.Dir, m.From), join(m.Dir, m.To)
+	from, to := replica.Join(m.Dir, m.From), replica.Join(m.Dir, m.To)
 	var moved []string
 	if e.Kind == object.Directory {
 		err := d.subtree(ctx, tx, from, func(path string, rec Dir) error {

@@ -133,7 +133,7 @@ func (h *handle) fd() int { return int(h.file.Fd()) }
 func (h *handle) close()  { h.file.Close() }
 
 // path names an entry in messages.
-func (h *handle) path(name string) string { return join(h.dir, name) }
+func (h *handle) path(name string) string { return replica.Join(h.dir, name) }
 
 // open opens a directory; replica.ErrNotExist if there is none, or if the way leads through a symbolic link.
 func (d *Dir) open(dir string) (*handle, error) {
@@ -231,7 +231,7 @@ func (d *Dir) Settle(ctx context.Context, dir string, entries []object.Entry) er
 	var gone []string
 	for _, e := range entries {
 		if e.Kind == object.Absent {
-			gone = append(gone, join(dir, e.Name))
+			gone = append(gone, replica.Join(dir, e.Name))
 		}
 	}
 	if len(gone) > 0 {
@@ -241,11 +241,4 @@ func (d *Dir) Settle(ctx context.Context, dir string, entries []object.Entry) er
 		d.cache.forget(gone)
 	}
 	return nil
-}
-
-func join(dir, name string) string {
-	if dir == "" {
-		return name
-	}
-	return dir + "/" + name
 }

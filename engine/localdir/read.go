@@ -79,7 +79,7 @@ func (d *Dir) wasRead(path string, r row) {
 
 // Learn implements replica.Learner: what was read by Open to its end, is not to be hashed again.
 func (d *Dir) Learn(dir string, e object.Entry) {
-	path := join(dir, e.Name)
+	path := replica.Join(dir, e.Name)
 	d.mu.Lock()
 	r, ok := d.reads[path]
 	delete(d.reads, path)

@@ -37,7 +37,7 @@ func (t *Tree) change(ctx context.Context, n *node, c replica.Change) (*replica.
 	if e.Kind == object.File && c.Source != nil {
 		content, err := t.content(ctx, e.Content, c.Source)
 		if err != nil {
-			return nil, fmt.Errorf("store %q: %w", join(n.path, e.Name), err)
+			return nil, fmt.Errorf("store %q: %w", replica.Join(n.path, e.Name), err)
 		}
 		e.Content = content
 	}
@@ -90,7 +90,7 @@ func (t *Tree) set(ctx context.Context, n *node, old *replica.Entry, e object.En
 		if err := t.mustBeEmpty(ctx, n, now); err != nil {
 			return nil, err
 		}
-		t.forget(join(n.path, e.Name))
+		t.forget(replica.Join(n.path, e.Name))
 		e.Tree = none
 	default:
 		e.Tree, e.Extra = none, now.Extra
@@ -114,7 +114,7 @@ func (t *Tree) remove(ctx context.Context, n *node, old replica.Entry) error {
 		if err := t.mustBeEmpty(ctx, n, now); err != nil {
 			return err
 		}
-		t.forget(join(n.path, old.Name))
+		t.forget(replica.Join(n.path, old.Name))
 	}
 	n.entries.set(old.Name, item{fresh: true})
 	t.count(n, 0)
@@ -132,10 +132,10 @@ func (t *Tree) rename(ctx context.Context, n *node, old replica.Entry, to string
 		return nil, err
 	}
 	if n.entries.get(to).Kind != object.Absent || !object.ValidName(to) {
-		return nil, fmt.Errorf("rename %q to %q in the store: name is taken or not valid", join(n.path, old.Name), to)
+		return nil, fmt.Errorf("rename %q to %q in the store: name is taken or not valid", replica.Join(n.path, old.Name), to)
 	}
-	if t.open(join(n.path, old.Name)) {
-		return nil, fmt.Errorf("rename %q in the store: its directory is being worked on", join(n.path, old.Name))
+	if t.open(replica.Join(n.path, old.Name)) {
+		return nil, fmt.Errorf("rename %q in the store: its directory is being worked on", replica.Join(n.path, old.Name))
 	}
 	n.entries.set(old.Name, item{fresh: true})
 	now.Name, now.fresh = to, true
@@ -150,13 +150,13 @@ func expect(n *node, name string, now object.Entry, old *replica.Entry) error {
 	if old == nil && now.Kind == object.Absent || old != nil && now.Equal(*old) {
 		return nil
 	}
-	return fmt.Errorf("change %q in the store: %w", join(n.path, name), replica.ErrChanged)
+	return fmt.Errorf("change %q in the store: %w", replica.Join(n.path, name), replica.ErrChanged)
 }
 
 // mustBeEmpty looks into a directory about to vanish. n.mu is held: the child's node, if it is open, was left before
 // its parent's entries change, so its tree says all.
 func (t *Tree) mustBeEmpty(ctx context.Context, n *node, e item) error {
-	path := join(n.path, e.Name)
+	path := replica.Join(n.path, e.Name)
 	t.mu.Lock()
 	child := t.nodes[path]
 	t.mu.Unlock()

@@ -107,7 +107,7 @@ func (t *Tree) node(ctx context.Context, dir string) (*node, error) {
 	if n != nil {
 		return n, nil
 	}
-	up, name := split(dir)
+	up, name := replica.Split(dir)
 	parent, err := t.node(ctx, up)
 	if err != nil {
 		return nil, err
@@ -127,18 +127,6 @@ func (t *Tree) node(ctx context.Context, dir string) (*node, error) {
 	n = &node{path: dir, base: e.Tree, moved: parent.moved || e.fresh}
 	t.nodes[dir] = n
 	return n, nil
-}
-
-func split(path string) (dir, name string) {
-	i := strings.LastIndexByte(path, '/')
-	return path[:max(i, 0)], path[i+1:]
-}
-
-func join(dir, name string) string {
-	if dir == "" {
-		return name
-	}
-	return dir + "/" + name
 }
 
 func (n *node) load(ctx context.Context, t *Tree) error {
@@ -283,7 +271,7 @@ func (t *Tree) write(ctx context.Context, n *node) error {
 	if n.path == "" {
 		return nil
 	}
-	up, name := split(n.path)
+	up, name := replica.Split(n.path)
 	parent, err := t.node(ctx, up)
 	if err != nil {
 		return err

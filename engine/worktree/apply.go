@@ -64,7 +64,7 @@ func (t *Tree) Apply(ctx context.Context, dir string, changes []replica.Change) 
 	for i, c := range changes {
 		if results[i].Err != nil {
 			from, _ := namesOf(c)
-			results[i].Err = wrap("change", join(dir, from), results[i].Err)
+			results[i].Err = wrap("change", replica.Join(dir, from), results[i].Err)
 		}
 		t.unstage(staged[i])
 	}

@@ -59,7 +59,7 @@ func (m *model) pick() (p string, d *node, name string, n *node) {
 	for {
 		name = string(rune('a' + m.r.IntN(5)))
 		n = d.dir[name]
-		p = join(strings.TrimSuffix(p, "/"), name)
+		p = replica.Join(strings.TrimSuffix(p, "/"), name)
 		if n == nil || n.dir == nil || m.r.IntN(3) == 0 {
 			return p, d, name, n
 		}
@@ -345,7 +345,7 @@ func (m *model) compareDir(p string, ino Ino, want *node) {
 		if n == nil {
 			continue
 		}
-		q := join(p, e.Name)
+		q := replica.Join(p, e.Name)
 		if n.dir == nil && e.Attr.Nlink != uint32(n.nlink) {
 			m.Fatalf("step %d: %s has %d links, the model %d", m.step, q, e.Attr.Nlink, n.nlink)
 		}
@@ -468,7 +468,7 @@ func TestModelCrash(t *testing.T) {
 func (m *model) untouched(p string, a, b *node) {
 	for name, x := range a.dir {
 		y := b.dir[name]
-		q := join(p, name)
+		q := replica.Join(p, name)
 		switch {
 		case y == nil:
 		case x.dir != nil && y.dir != nil:

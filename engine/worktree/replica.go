@@ -44,13 +44,6 @@ func (t *Tree) resolve(path string) (d *inode, moved bool, err error) {
 	return d, moved || d.stale, nil
 }
 
-func join(dir, name string) string {
-	if dir == "" {
-		return name
-	}
-	return dir + "/" + name
-}
-
 func wrap(verb, path string, err error) error {
 	if err == nil {
 		return nil
@@ -80,7 +73,7 @@ func (t *Tree) List(ctx context.Context, dir string) ([]object.Entry, error) {
 		}
 		n, err := t.get(e.ino)
 		if err != nil {
-			return nil, wrap("list", join(dir, name), err)
+			return nil, wrap("list", replica.Join(dir, name), err)
 		}
 		fresh = fresh || e.fresh
 		entries = append(entries, t.show(n, name))
@@ -207,7 +200,7 @@ func (t *Tree) snapshot(ctx context.Context, n *inode) (*snapshot, error) {
 func (t *Tree) Open(ctx context.Context, dir string, e object.Entry) (io.ReadCloser, error) {
 	s, _, err := t.openListed(ctx, dir, e)
 	if err != nil {
-		return nil, wrap("open", join(dir, e.Name), err)
+		return nil, wrap("open", replica.Join(dir, e.Name), err)
 	}
 	return s, nil
 }
@@ -242,7 +235,7 @@ func (t *Tree) openListed(ctx context.Context, dir string, e object.Entry) (*sna
 
 // Hash makes e's content known, and remembers it for as long as it stays.
 func (t *Tree) Hash(ctx context.Context, dir string, e object.Entry) (object.Entry, error) {
-	path := join(dir, e.Name)
+	path := replica.Join(dir, e.Name)
 	t.mu.Lock()
 	d, _, err := t.resolve(dir)
 	var n *inode
@@ -324,7 +317,7 @@ func (t *Tree) Settle(ctx context.Context, dir string, entries []object.Entry) e
 	for _, e := range entries {
 		more, err := t.settleOps(d, e)
 		if err != nil {
-			return wrap("settle", join(dir, e.Name), err)
+			return wrap("settle", replica.Join(dir, e.Name), err)
 		}
 		if ops = append(ops, more...); len(ops) > maxGroup {
 			if err := t.commitFreeing(ops...); err != nil {

@@ -93,7 +93,7 @@ func (u user) Remove(p string) error {
 	}
 	if list, err := u.b.ReadDir(ctx, ino); err == nil {
 		for _, e := range list {
-			if err := u.Remove(join(p, e.Name)); err != nil {
+			if err := u.Remove(replica.Join(p, e.Name)); err != nil {
 				return err
 			}
 		}
@@ -186,7 +186,7 @@ func (b *bench) settleAll(dir string) {
 	b.ok(b.Settle(ctx, dir, list))
 	for _, e := range list {
 		if e.Kind == object.Directory {
-			b.settleAll(join(dir, e.Name))
+			b.settleAll(replica.Join(dir, e.Name))
 		}
 	}
 }

@@ -24,7 +24,7 @@ func (t *Tree) applyOne(ctx context.Context, dir string, c replica.Change) (*obj
 	if err := replica.CheckChange(c); err != nil {
 		return nil, fmt.Errorf("change in %q: %w", dir, err)
 	}
-	path := join(dir, c.Name())
+	path := replica.Join(dir, c.Name())
 	if err := t.start(ctx, OpWrite, path); err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (t *Tree) fetch(ctx context.Context, c replica.Change) (*node, error) {
 
 // change is the last look and the change in one step.
 func (t *Tree) change(dir string, c replica.Change, fetched *node) (*object.Entry, error) {
-	path := join(dir, c.Name())
+	path := replica.Join(dir, c.Name())
 	t.changed[path] = true
 	parent, err := t.directory(dir)
 	if err != nil {
@@ -90,11 +90,11 @@ func (t *Tree) change(dir string, c replica.Change, fetched *node) (*object.Entr
 
 func (t *Tree) rename(dir string, parent *node, c replica.Change, old *node) (*object.Entry, error) {
 	if parent.children[c.Rename] != nil {
-		return nil, fmt.Errorf("rename %q to %q: something is there: %w", join(dir, c.Old.Name), c.Rename, replica.ErrChanged)
+		return nil, fmt.Errorf("rename %q to %q: something is there: %w", replica.Join(dir, c.Old.Name), c.Rename, replica.ErrChanged)
 	}
 	delete(parent.children, c.Old.Name)
 	delete(t.listed[dir], c.Old.Name)
-	t.changed[join(dir, c.Rename)] = true
+	t.changed[replica.Join(dir, c.Rename)] = true
 	return t.show(dir, parent, c.Rename, t.touched(old)), nil
 }
 
@@ -115,7 +115,7 @@ func (t *Tree) become(dir string, parent *node, c replica.Change, old, fetched *
 		case old != nil && old.kind == object.File:
 			n.data, n.known = old.data, old.known
 		default:
-			return nil, fmt.Errorf("write %q: nothing to read its content from", join(dir, c.New.Name))
+			return nil, fmt.Errorf("write %q: nothing to read its content from", replica.Join(dir, c.New.Name))
 		}
 	}
 	if n.kind == object.Symlink {

@@ -81,7 +81,7 @@ func (t *Tree) dirty(dir string, n *node) bool {
 		if was, ok := agreed[name]; !ok || !e.Equal(was) {
 			return true
 		}
-		if child.kind == object.Directory && t.dirty(join(dir, name), child) {
+		if child.kind == object.Directory && t.dirty(replica.Join(dir, name), child) {
 			return true
 		}
 	}
@@ -90,7 +90,7 @@ func (t *Tree) dirty(dir string, n *node) bool {
 
 // Hash implements replica.Client.
 func (t *Tree) Hash(ctx context.Context, dir string, e object.Entry) (object.Entry, error) {
-	path := join(dir, e.Name)
+	path := replica.Join(dir, e.Name)
 	if err := t.start(ctx, OpHash, path); err != nil {
 		return e, err
 	}
@@ -109,7 +109,7 @@ func (t *Tree) Hash(ctx context.Context, dir string, e object.Entry) (object.Ent
 
 // Open implements replica.Client.
 func (t *Tree) Open(ctx context.Context, dir string, e object.Entry) (io.ReadCloser, error) {
-	path := join(dir, e.Name)
+	path := replica.Join(dir, e.Name)
 	if err := t.start(ctx, OpOpen, path); err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func (t *Tree) Open(ctx context.Context, dir string, e object.Entry) (io.ReadClo
 
 // asListed returns the node of an entry that must be as it was listed; ErrNotExist or ErrChanged otherwise.
 func (t *Tree) asListed(verb, dir string, e *object.Entry) (*node, error) {
-	path := join(dir, e.Name)
+	path := replica.Join(dir, e.Name)
 	parent, err := t.directory(dir)
 	if err != nil {
 		return nil, fmt.Errorf("%s %q: %w", verb, path, err)
@@ -169,9 +169,9 @@ func (t *Tree) Settle(ctx context.Context, dir string, entries []object.Entry) e
 		t.settled[dir] = map[string]object.Entry{}
 	}
 	for _, e := range entries {
-		delete(t.changed, join(dir, e.Name))
+		delete(t.changed, replica.Join(dir, e.Name))
 		if e.Kind != object.Directory {
-			t.forget(join(dir, e.Name))
+			t.forget(replica.Join(dir, e.Name))
 		}
 		if e.Kind == object.Absent {
 			delete(t.settled[dir], e.Name)

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"ensync/engine/replica"
 	"ensync/store/object"
 )
 
@@ -113,7 +114,7 @@ func (t *Tree) text(times bool) string {
 	var walk func(string, *node)
 	walk = func(dir string, n *node) {
 		for _, name := range n.names() {
-			child, path := n.children[name], join(dir, escape(name))
+			child, path := n.children[name], replica.Join(dir, escape(name))
 			if word := child.text(path, times); word != "" {
 				words = append(words, word)
 			}

@@ -148,18 +148,6 @@ func split(path string) []string {
 	return strings.Split(path, "/")
 }
 
-func join(dir, name string) string {
-	if dir == "" {
-		return name
-	}
-	return dir + "/" + name
-}
-
-func cut(path string) (dir, name string) {
-	i := strings.LastIndexByte(path, '/')
-	return path[:max(i, 0)], path[i+1:]
-}
-
 // entry is n as List shows it.
 func (t *Tree) entry(name string, n *node) object.Entry {
 	e := object.Entry{Name: name, Kind: n.kind}
@@ -207,7 +195,7 @@ func (t *Tree) survivor(path string, old, new *node, keep func(string) bool) *no
 	maps.Copy(both, old.children)
 	maps.Copy(both, new.children)
 	for _, name := range slices.Sorted(maps.Keys(both)) {
-		p, o, w := join(path, name), old.children[name], new.children[name]
+		p, o, w := replica.Join(path, name), old.children[name], new.children[name]
 		switch {
 		case o != nil && w != nil && o.kind == object.Directory && w.kind == object.Directory:
 			child := t.survivor(p, o, w, keep)
@@ -232,8 +220,8 @@ func (t *Tree) survivor(path string, old, new *node, keep func(string) bool) *no
 // changeAll notes every path below as changed: which of them a power cut took back, nobody noted.
 func (t *Tree) changeAll(path string, n *node) {
 	for name, child := range n.children {
-		t.changed[join(path, name)] = true
-		t.changeAll(join(path, name), child)
+		t.changed[replica.Join(path, name)] = true
+		t.changeAll(replica.Join(path, name), child)
 	}
 }
 

@@ -14,7 +14,7 @@ const second = 1_000_000_000
 // put places n at path, making directories as needed. What is there is replaced, unless it is a directory with
 // something in it.
 func (t *Tree) put(path string, n *node) error {
-	dir, name := cut(path)
+	dir, name := replica.Split(path)
 	for _, part := range split(path) {
 		if !object.ValidName(part) {
 			return fmt.Errorf("put %q: %q is not a name: %w", path, part, errUsage)
@@ -127,7 +127,7 @@ func (t *Tree) Remove(path string) error {
 	if _, err := t.existing("remove", path); err != nil {
 		return err
 	}
-	dir, name := cut(path)
+	dir, name := replica.Split(path)
 	delete(t.find(dir).children, name)
 	return nil
 }
@@ -149,7 +149,7 @@ func (t *Tree) Rename(from, to string) error {
 	if err := t.put(to, n); err != nil {
 		return err
 	}
-	dir, name := cut(from)
+	dir, name := replica.Split(from)
 	delete(t.find(dir).children, name)
 	return nil
 }
@@ -172,7 +172,7 @@ func (t *Tree) Data(path string) (string, error) {
 func (t *Tree) Entry(path string) object.Entry {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, name := cut(path)
+	_, name := replica.Split(path)
 	n := t.find(path)
 	if n == nil {
 		return object.Entry{Name: name}
@@ -192,8 +192,8 @@ func (t *Tree) Paths() []string {
 	var walk func(string, *node)
 	walk = func(dir string, n *node) {
 		for _, name := range n.names() {
-			paths = append(paths, join(dir, name))
-			walk(join(dir, name), n.children[name])
+			paths = append(paths, replica.Join(dir, name))
+			walk(replica.Join(dir, name), n.children[name])
 		}
 	}
 	walk("", t.root)

@@ -192,7 +192,7 @@ func dirty(b *bench) {
 	is("", true)
 	for _, dir := range []string{"", "d", "d/e"} {
 		for _, e := range b.list(dir) {
-			e = b.known(join(dir, e.Name))
+			e = b.known(replica.Join(dir, e.Name))
 			b.ok(b.Client.Sync(b.ctx))
 			b.ok(b.Client.Settle(b.ctx, dir, []object.Entry{e}))
 		}
@@ -252,7 +252,7 @@ func concurrent(b *bench) {
 				for i := range 10 {
 					name := string(rune('0' + i))
 					b.done(dir, b.create(dir, name, dir+name))
-					b.done(dir, b.update(join(dir, name), dir+name+"'"))
+					b.done(dir, b.update(replica.Join(dir, name), dir+name+"'"))
 					b.ok(b.Client.Sync(b.ctx))
 					b.ok(b.Client.Settle(b.ctx, dir, b.list(dir)))
 				}

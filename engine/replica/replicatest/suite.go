@@ -166,25 +166,18 @@ func (b *bench) done(dir string, c replica.Change) *object.Entry {
 	r := b.apply(dir, c)[0]
 	b.ok(r.Err)
 	if r.Entry == nil {
-		if got := b.entry(join(dir, c.Name())); c.New != nil || c.Rename != "" || got.Kind != object.Absent {
+		if got := b.entry(replica.Join(dir, c.Name())); c.New != nil || c.Rename != "" || got.Kind != object.Absent {
 			b.Errorf("no entry is reported for %q, listed is %+v", c.Name(), got)
 		}
 		return nil
 	}
-	got := b.entry(join(dir, r.Entry.Name))
+	got := b.entry(replica.Join(dir, r.Entry.Name))
 	if r.Entry.Kind == object.File && r.Entry.Content.Known && !got.Content.Known {
-		got = b.known(join(dir, r.Entry.Name))
+		got = b.known(replica.Join(dir, r.Entry.Name))
 	}
 	unknown := !r.Entry.Content.Known && !got.Content.Known && r.Entry.Content.Size == got.Content.Size
 	if !r.Entry.Equal(got) && !unknown {
 		b.Errorf("reported %+v, listed %+v", *r.Entry, got)
 	}
 	return r.Entry
-}
-
-func join(dir, name string) string {
-	if dir == "" {
-		return name
-	}
-	return dir + "/" + name
 }

@@ -70,7 +70,7 @@ func TestMistakes(t *testing.T) {
 		{`[general]`, "mount = 1\n[general]", "[mount]: must be a table"},
 		{`[general]`, "top = 1\n[general]", "[top]: unknown"},
 		{`"path:../store"`, `"../store"`, `[general], server: "../store": no colon; write path:DIRECTORY`},
-		{`"path:../store"`, `"paht:x"`, `unknown kind "paht"; write path:DIRECTORY; did you mean path?`},
+		{`"path:../store"`, `"paht:x"`, `unknown kind "paht"; write path:DIRECTORY or shell:COMMAND; did you mean path?`},
 		{`"path:../store"`, `"path:"`, "nothing after the colon"},
 		{`"path:../store"`, `"s3:host"`, `s3: "" is no bucket`},
 		{`"path:../store"`, `"s3:/b"`, `s3: "" is no host`},

@@ -11,7 +11,7 @@ import (
 // Where a store lies, in words for messages.
 // serverForms is what messages offer. The other kinds are read, so that whoever opens the store can say that it is not
 // able to.
-const serverForms = `path:DIRECTORY`
+const serverForms = `path:DIRECTORY or shell:COMMAND`
 
 // ServerKind is how a store is reached.
 type ServerKind string

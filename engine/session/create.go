@@ -8,7 +8,9 @@ import (
 	"ensync/engine/config"
 	"ensync/keys"
 	"ensync/store"
+	"ensync/store/backend"
 	"ensync/store/dir"
+	"ensync/store/pipe"
 )
 
 // CreateStore makes a store where the configuration says that one is, and opens it. It is store.Create: the place must
@@ -21,12 +23,7 @@ func CreateStore(ctx context.Context, cfg *config.Config, pass []byte, keyName s
 	if err != nil {
 		return nil, err
 	}
-	if cfg.General.Server.Kind == config.ServerPath {
-		if err := dir.Create(cfg.General.Server.Path); err != nil {
-			return nil, err
-		}
-	}
-	b, err := OpenBackend(cfg.General.Server)
+	b, err := createBackend(ctx, cfg.General.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -45,6 +42,25 @@ func CreateStore(ctx context.Context, cfg *config.Config, pass []byte, keyName s
 		return nil, errors.Join(err, b.Close())
 	}
 	return s, nil
+}
+
+// createBackend makes the place where a store can lie, or finds it, and opens it.
+func createBackend(ctx context.Context, server config.Server) (backend.Backend, error) {
+	if server.Kind == config.ServerPath {
+		if err := dir.Create(server.Path); err != nil {
+			return nil, err
+		}
+	}
+	b, err := OpenBackend(server)
+	if err != nil {
+		return nil, err
+	}
+	if p, ok := b.(*pipe.Client); ok {
+		if err := p.Create(ctx); err != nil {
+			return nil, errors.Join(err, b.Close())
+		}
+	}
+	return b, nil
 }
 
 // params are the properties that the configuration wants of a new store.

@@ -22,6 +22,7 @@ import (
 	"ensync/store/backend"
 	"ensync/store/cache"
 	"ensync/store/dir"
+	"ensync/store/pipe"
 )
 
 // Options are what a command line adds to a configuration.
@@ -77,8 +78,10 @@ func OpenBackend(server config.Server) (backend.Backend, error) {
 	switch server.Kind {
 	case config.ServerPath:
 		return dir.Open(server.Path)
+	case config.ServerShell:
+		return pipe.New(pipe.Command(server.Command, server.Dir), pipe.Options{Location: server.String()}), nil
 	default:
-		return nil, fmt.Errorf("open store %s: stores of kind %s are not part of this version; use path:DIRECTORY", server, server.Kind)
+		return nil, fmt.Errorf("open store %s: stores of kind %s are not part of this version; use path:DIRECTORY or shell:COMMAND", server, server.Kind)
 	}
 }
 

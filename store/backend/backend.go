@@ -32,6 +32,9 @@ var (
 	ErrUnavailable = errors.New("store is out of reach")
 	// ErrFull says that there is no room: a full disk or a quota. Nothing of the object was kept.
 	ErrFull = errors.New("no space left in the store")
+	// ErrNoPlace says that nothing marks the place as that of a store: there may never have been one, or a drive is not
+	// mounted. It comes together with ErrUnavailable, because nobody can tell which.
+	ErrNoPlace = errors.New("no store at this place")
 	// ErrInvalid says that the call itself is wrong (a name, a range); no backend will ever accept it.
 	ErrInvalid = errors.New("invalid request")
 )

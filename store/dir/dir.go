@@ -44,10 +44,6 @@ const (
 	closeWait = 2 * time.Second
 )
 
-// ErrNoStore says that a directory does not exist or is not a store; it is wrapped together with
-// backend.ErrUnavailable, because an unmounted drive looks just like that.
-var ErrNoStore = errors.New("no store in this directory")
-
 // Dir is a store in a directory. It implements backend.Backend. It holds no file open between calls.
 type Dir struct {
 	path  string
@@ -232,7 +228,7 @@ func (d *Dir) absent(r *os.Root) error {
 }
 
 func (d *Dir) vanished(err error) error {
-	return fmt.Errorf("%w: %w %s: is the drive mounted, and is the path right? (%v)", backend.ErrUnavailable, ErrNoStore, d.path, err)
+	return fmt.Errorf("%w: %w %s: is the drive mounted, and is the path right? (%v)", backend.ErrUnavailable, backend.ErrNoPlace, d.path, err)
 }
 
 // A lease connects a caller with the goroutine that works for it. When the caller's context ends, the caller leaves at

@@ -228,7 +228,7 @@ func TestOldTemporariesAreRemovedAtOpen(t *testing.T) {
 func TestCreate(t *testing.T) {
 	top := t.TempDir()
 	path := filepath.Join(top, "a", "b")
-	if _, err := Open(path); !errors.Is(err, ErrNoStore) || !errors.Is(err, backend.ErrUnavailable) {
+	if _, err := Open(path); !errors.Is(err, backend.ErrNoPlace) || !errors.Is(err, backend.ErrUnavailable) {
 		t.Errorf("Open of nothing: %v", err)
 	}
 	done := make(chan error)
@@ -260,13 +260,13 @@ func TestCreate(t *testing.T) {
 	if err := Create(used); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("Create in a directory that is in use: %v", err)
 	}
-	if _, err := Open(used); !errors.Is(err, ErrNoStore) {
+	if _, err := Open(used); !errors.Is(err, backend.ErrNoPlace) {
 		t.Errorf("Open of another directory: %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(path, layoutName), []byte("ensync store in a directory, layout 9\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(path); err == nil || errors.Is(err, ErrNoStore) || !strings.Contains(err.Error(), "layout 9") {
+	if _, err := Open(path); err == nil || errors.Is(err, backend.ErrNoPlace) || !strings.Contains(err.Error(), "layout 9") {
 		t.Errorf("Open of a later layout: %v", err)
 	}
 }

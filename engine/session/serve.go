@@ -1,0 +1,22 @@
+package session
+
+import (
+	"context"
+	"io"
+
+	"ensync/store/backend"
+	"ensync/store/dir"
+	"ensync/store/pipe"
+)
+
+// Serve serves the store in a directory to one client, over in and out, until the client leaves. program is this
+// program's version. Nothing outside of the directory is touched.
+func Serve(ctx context.Context, path string, in io.Reader, out io.Writer, access pipe.Access, program string) error {
+	return pipe.Serve(ctx, in, out, directory(path), pipe.ServerOptions{Access: access, Program: program})
+}
+
+// directory is a place for a store. It implements pipe.Place.
+type directory string
+
+func (d directory) Open() (backend.Backend, error) { return dir.Open(string(d)) }
+func (d directory) Create() error                  { return dir.Create(string(d)) }

@@ -1,0 +1,119 @@
+package pipe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"time"
+)
+
+const (
+	// endWait is how long a command may take to end by itself after its standard input ended; then it is killed.
+	endWait = 2 * time.Second
+	// statusWait is how long we wait for the exit status of a command that closed its standard output.
+	statusWait = time.Second
+)
+
+// Statuses of /bin/sh, which ssh passes on.
+const (
+	statusNotRunnable = 126
+	statusNotFound    = 127
+)
+
+// Command returns a Dial that runs command by /bin/sh in the directory dir. It inherits standard error, and the
+// terminal if there is one, so that ssh can ask what it has to ask.
+func Command(command, dir string) Dial {
+	return func(ctx context.Context) (io.ReadWriteCloser, error) {
+		cmd := exec.Command("/bin/sh", "-c", command)
+		cmd.Dir, cmd.Stderr = dir, os.Stderr
+		return Start(cmd)
+	}
+}
+
+// Start runs a command, and connects with its standard input and output.
+func Start(cmd *exec.Cmd) (*Process, error) {
+	childIn, in, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	out, childOut, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(err, childIn.Close(), in.Close())
+	}
+	cmd.Stdin, cmd.Stdout = childIn, childOut
+	err = cmd.Start()
+	childIn.Close()
+	childOut.Close()
+	if err != nil {
+		in.Close()
+		out.Close()
+		return nil, fmt.Errorf("start the command: %w: %w", ErrFinal, err)
+	}
+	p := &Process{cmd: cmd, in: in, out: out, exited: make(chan struct{})}
+	go func() {
+		p.status = cmd.Wait()
+		close(p.exited)
+	}()
+	return p, nil
+}
+
+// Process is a command that was started, as a stream to its standard input and output.
+type Process struct {
+	cmd    *exec.Cmd
+	in     *os.File
+	out    *os.File
+	exited chan struct{}
+	status error // of Wait, when exited
+	once   sync.Once
+}
+
+// Read implements io.Reader. At the end it tells how the command ended.
+func (p *Process) Read(b []byte) (int, error) {
+	n, err := p.out.Read(b)
+	if err == io.EOF {
+		err = p.ended()
+	}
+	return n, err
+}
+
+// Write implements io.Writer.
+func (p *Process) Write(b []byte) (int, error) { return p.in.Write(b) }
+
+func (p *Process) ended() error {
+	timer := time.NewTimer(statusWait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return io.EOF
+	case <-p.exited:
+	}
+	var exit *exec.ExitError
+	if !errors.As(p.status, &exit) {
+		return io.EOF
+	}
+	switch exit.ExitCode() {
+	case statusNotFound:
+		return fmt.Errorf("the command ended with %w: %w: a program was not found; install ensync on the other side, or name it with its path", exit, ErrFinal)
+	case statusNotRunnable:
+		return fmt.Errorf("the command ended with %w: %w: a program can't be run", exit, ErrFinal)
+	}
+	return fmt.Errorf("the command ended with %w", exit)
+}
+
+// Close ends the standard input and output; it does not wait. A command that goes on all the same is killed after a while.
+func (p *Process) Close() error {
+	p.once.Do(func() {
+		p.in.Close()
+		p.out.Close()
+		kill := time.AfterFunc(endWait, func() { p.cmd.Process.Kill() })
+		go func() { <-p.exited; kill.Stop() }()
+	})
+	return nil
+}
+
+// Wait waits for the end of the command.
+func (p *Process) Wait() { <-p.exited }

@@ -21,7 +21,8 @@ type rename struct {
 	side     Side
 	old      replica.Entry
 	to       string
-	withPast bool // the ancestor's entry moves with it; otherwise the ancestor forgets the name
+	withPast bool        // the ancestor's entry moves with it; otherwise the ancestor forgets the name
+	copy     object.Copy // what it becomes a copy of
 }
 
 // split plans what makes room for the other side's version. The old name is decided on again at once; the fresh one by
@@ -35,6 +36,8 @@ func (d *directory) split(s step) {
 	left.known.Name = s.n.text()
 	r.to = d.FreshName(s.n.text(), d.taken)
 	d.reserved[r.to] = true
+	r.copy = d.copyOf(s, r.side)
+	d.resolved(s.n.text(), r.to)
 	d.renames = append(d.renames, r)
 	d.more = append(d.more, left)
 	d.later()
@@ -93,6 +96,7 @@ func (d *directory) applyServer(steps []step) {
 	changes := make([]replica.Change, len(steps))
 	for i, s := range steps {
 		changes[i] = d.serverChange(s)
+		d.markAside(d.visit, &changes[i])
 	}
 	learner, learns := d.Client.(replica.Learner)
 	for i, r := range d.Server.Apply(d.ctx, d.dir, changes) {
@@ -269,7 +273,8 @@ func (d *directory) enterMade(s step, c replica.Change, now replica.Entry) {
 
 // rename moves an entry aside. d.world is held.
 func (d *directory) rename(r rename) error {
-	change := []replica.Change{{Old: &r.old, Rename: r.to}}
+	change := []replica.Change{{Old: &r.old, Rename: r.to, Copy: &r.copy}}
+	d.locked(func() { d.copies = true })
 	move := ancestor.Move{Dir: d.dir, From: r.old.Name, To: r.to}
 	if r.side == Local {
 		// A crash between the renaming and the barrier must not make the moved directory look new: what was deleted
@@ -284,6 +289,7 @@ func (d *directory) rename(r rename) error {
 		d.locked(func() {
 			d.pending.in.Moves = append(d.pending.in.Moves, move)
 			d.pending.in.Prepared = append(d.pending.in.Prepared, tag)
+			d.aside[replica.Join(d.dir, r.to)] = r.copy
 		})
 	} else {
 		if res := d.Server.Apply(d.ctx, d.dir, change); res[0].Err != nil {
@@ -327,6 +333,7 @@ func (p *pass) ensure(v *visit, side Side) error {
 		res = p.Client.Apply(p.ctx, v.up.dir, change)
 	} else {
 		e.Tree = object.Tree{}
+		p.markAside(v.up, &change[0])
 		res = p.Server.Apply(p.ctx, v.up.dir, change)
 	}
 	if res[0].Err != nil {

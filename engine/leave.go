@@ -22,6 +22,9 @@ func (p *pass) leave(v *visit) error {
 			return err
 		}
 	}
+	if err := p.noteCopies(v); err != nil {
+		return err
+	}
 	mark, err := p.Server.Leave(p.ctx, v.dir)
 	if err != nil {
 		return err

@@ -55,7 +55,7 @@ func (p *pass) look(v *visit) error {
 		reserved: map[string]bool{}}
 	v.knownMark = known.Mark
 	v.state = v.state.Enter(facts(client), facts(server))
-	v.looked = true
+	v.looked, v.copies = true, hasCopies(server)
 	return d.reconcile()
 }
 
@@ -260,7 +260,9 @@ func (d *directory) locked(fn func()) {
 
 // inspect decides on one name and puts the outcome where it will be carried out.
 func (d *directory) inspect(n name) {
+	path := replica.Join(d.dir, n.text())
 	mode, trust, inside := d.state.Entry(rules.FactsOf(bestKnown(n)))
+	mode = d.modeOf(path, mode)
 	real := n.client
 	if !trust {
 		n.client.Mode = trusted(n)
@@ -269,14 +271,13 @@ func (d *directory) inspect(n name) {
 	if plan.NeedsContent(in) {
 		e, err := d.Client.Hash(d.ctx, d.dir, real)
 		if err != nil {
-			d.failed(d.visit, replica.Join(d.dir, n.text()), err)
+			d.failed(d.visit, path, err)
 			return
 		}
 		real.Content, n.client.Content, in.Client.Content = e.Content, e.Content, e.Content
 	}
 	out := plan.Decide(in, mode)
 	s := step{n: name{client: real, known: n.known, server: n.server}, out: out, inside: inside, trust: trust}
-	path := replica.Join(d.dir, n.text())
 	d.tell(Event{Kind: Inspected, Path: path, Old: &n.client, New: &n.server, Outcome: out, Below: d.visit.below})
 	if out.LeavesDifference() {
 		d.locked(func() { d.differs = true })
@@ -319,6 +320,7 @@ func (d *directory) unsynced(s step, path string, mode plan.Mode) {
 	case s.out.Conflict != plan.NoConflict:
 		i.Kind = ancestor.Conflicted
 		i.Reason = s.out.Conflict.String() + "; mode " + mode.String() + " lets neither version win"
+		d.conflicted(&i, s)
 	default:
 		i.Reason = "local and remote differ; mode " + mode.String() + " lets nothing be done"
 	}

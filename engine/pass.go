@@ -233,6 +233,7 @@ type visit struct {
 	free     bool // made, moved or being deleted in this pass: look at everything below
 	all      bool // look at everything below, as the focus asks for it here or above
 	looked   bool // its names were decided on, so its issues are all there are
+	copies   bool // the store has conflict copies in it, or is about to
 	noClient bool // the client has no such directory (yet)
 	noServer bool // the server has no such directory (yet)
 	vanish   bool // the side that has it shall lose it, if nothing in it must stay

@@ -26,6 +26,9 @@ type Config struct {
 	DryRun  bool // change nothing, report what would be done
 	// ConfirmLoss lets a sync go on that the loss guard would stop.
 	ConfirmLoss bool
+	// Resolve are modes for single paths that hold instead of what the rules say: a user has decided.
+	Resolve map[string]plan.Mode
+	Machine string // how this machine calls itself, for whoever finds a conflict copy
 	// Report is told what happens; never concurrently. nil: nobody listens.
 	Report func(Event)
 	// Barrier limits; zero values: 20 000 changes, 1 GiB, 2 minutes.
@@ -65,7 +68,7 @@ func (c *Config) fill() {
 // last barrier holds, and the next sync goes on from there.
 func Sync(ctx context.Context, cfg Config) (Summary, error) {
 	cfg.fill()
-	s := &syncer{Config: cfg, tries: map[string]int{}, dirt: map[string]bool{}}
+	s := &syncer{Config: cfg, tries: map[string]int{}, dirt: map[string]bool{}, aside: map[string]object.Copy{}}
 	if !cfg.DryRun {
 		if err := s.recover(ctx); err != nil {
 			return s.sum, err
@@ -87,9 +90,18 @@ func Sync(ctx context.Context, cfg Config) (Summary, error) {
 // recallIssues makes this sync look at all that earlier ones could not bring in sync, whether it changed or not.
 func (s *syncer) recallIssues(ctx context.Context) error {
 	list, err := s.Ancestor.Issues(ctx)
-	s.stale = map[string]bool{}
+	s.stale, s.authors = map[string]bool{}, map[string]object.Author{}
 	for _, i := range list { // an issue is of a name, or of the directory itself
+		if i.InSync() {
+			continue
+		}
 		s.stale[i.Path], s.stale[replica.Parent(i.Path)] = true, true
+		if i.Kind == ancestor.Conflicted {
+			s.authors[i.Path] = i.Author
+		}
+	}
+	for path := range s.Resolve {
+		s.stale[path], s.stale[replica.Parent(path)] = true, true
 	}
 	return err
 }
@@ -117,9 +129,10 @@ func (s *syncer) countIssues(ctx context.Context) error {
 	list, err := s.Ancestor.Issues(ctx)
 	s.sum.Failed, s.sum.Unsynced = 0, 0
 	for _, i := range list {
-		if i.Kind == ancestor.Failed {
+		switch {
+		case i.Kind == ancestor.Failed:
 			s.sum.Failed++
-		} else {
+		case !i.InSync():
 			s.sum.Unsynced++
 		}
 	}
@@ -132,9 +145,12 @@ type syncer struct {
 	sum      Summary
 	resettle bool // the client missed what an earlier sync agreed on, so this one looks at all and tells it again
 	// Guarded by the lock of the pass under way:
-	tries map[string]int  // per directory, how often a pass came back to it
-	dirt  map[string]bool // directories that the last visit left unclean
-	stale map[string]bool // directories of which old issues are known, and that nobody looked at yet
+	tries map[string]int         // per directory, how often a pass came back to it
+	dirt  map[string]bool        // directories that the last visit left unclean
+	stale map[string]bool        // directories of which old issues are known, and that nobody looked at yet
+	aside map[string]object.Copy // what moved aside on this machine in a conflict, by its new path
+
+	authors map[string]object.Author // of the store's versions of old conflicts, by path
 }
 
 // run plans, guards and applies, until nothing is left that a further pass could do.

@@ -52,7 +52,7 @@ failed or stay out of sync; 4 stopped by the loss guard.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	root.AddCommand(a.setupCommand(), a.syncCommand(), a.statusCommand(), a.keyCommand(), a.listCommand(), a.catCommand(),
+	root.AddCommand(a.setupCommand(), a.syncCommand(), a.statusCommand(), a.conflictsCommand(), a.resolveCommand(), a.keyCommand(), a.listCommand(), a.catCommand(),
 		a.getCommand(), a.putCommand(), a.mkdirCommand(), a.rmdirCommand(), a.rmCommand(), a.checkCommand(), a.repairCommand(), a.storeCommand(),
 		a.mountCommand(), a.unmountCommand(), a.serverCommand())
 	return root

@@ -91,6 +91,28 @@ type issue struct {
 	Kind   string `json:"kind"`
 	Reason string `json:"reason"`
 	Since  string `json:"since"`
+
+	Of       *text   `json:"of,omitempty"`
+	OfBase64 string  `json:"of_base64,omitempty"`
+	Author   *author `json:"author,omitempty"`
+	Other    *author `json:"other,omitempty"`
+}
+
+// author is whose a version in a conflict is.
+type author struct {
+	Machine string `json:"machine,omitempty"`
+	Time    string `json:"time,omitempty"`
+}
+
+func authorOf(a object.Author) *author {
+	if a == (object.Author{}) {
+		return nil
+	}
+	out := author{Machine: a.Machine}
+	if a.Time != 0 {
+		out.Time = stampText(time.Unix(0, a.Time))
+	}
+	return &out
 }
 
 // A jsonWriter prints records, one a line.
@@ -191,7 +213,11 @@ func summaryOf(s engine.Summary, dryRun bool) *summary {
 }
 
 func (j *jsonWriter) issue(i ancestor.Issue) error {
-	r := record{Type: "issue", Issue: &issue{Kind: string(i.Kind), Reason: i.Reason, Since: stampText(i.Since)}}
+	r := record{Type: "issue", Issue: &issue{Kind: string(i.Kind), Reason: i.Reason, Since: stampText(i.Since),
+		Author: authorOf(i.Author), Other: authorOf(i.Other)}}
+	if i.Of != "" {
+		r.Issue.Of, r.Issue.OfBase64 = name(original(i))
+	}
 	r.Path, r.PathBase64 = name(i.Path)
 	return j.write(r)
 }

@@ -184,9 +184,17 @@ func (a *app) prepareMountPoint(ctx context.Context, cfg *config.Config, point s
 
 // mountedWhere is " at DIR" for the mount of a configuration, if that can be told.
 func mountedWhere(cfg *config.Config) string {
+	if dir := mountOf(cfg); dir != "" {
+		return " at " + dir
+	}
+	return ""
+}
+
+// mountOf is where a configuration is mounted; empty if it is not, or nobody can tell.
+func mountOf(cfg *config.Config) string {
 	for _, m := range ourMounts() {
 		if m.source == cfg.Dir {
-			return " at " + m.dir
+			return m.dir
 		}
 	}
 	return ""

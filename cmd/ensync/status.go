@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ensync/engine/ancestor"
 	"ensync/engine/config"
 	"ensync/engine/service"
 	"ensync/engine/session"
@@ -121,8 +122,10 @@ func (a *app) showStatus(cfg *config.Config, st service.Status, asJSON bool) err
 	if err := show(cfg, st); err != nil {
 		return err
 	}
-	if len(st.Issues) > 0 {
-		return errOutOfSync
+	for _, i := range st.Issues {
+		if !i.InSync() {
+			return errOutOfSync
+		}
 	}
 	return nil
 }
@@ -156,15 +159,38 @@ func (a *app) printStatus(cfg *config.Config, st service.Status) error {
 	if n := st.Pending.Names; n > 0 {
 		p("only here", "%s, %s, since %s", plural(n, "entry", "entries"), sizeText(int64(st.Pending.Bytes)), timeText(st.Pending.Since))
 	}
-	if len(st.Issues) == 0 {
-		p("out of sync", "nothing that was seen at the last sync")
-		return nil
-	}
-	p("out of sync", "%s", plural(len(st.Issues), "entry", "entries"))
+	var differ, copies []ancestor.Issue
 	for _, i := range st.Issues {
-		fmt.Fprintf(a.stdout, "  %-10s %s: %s (since %s)\n", i.Kind, printable(i.Path), i.Reason, timeText(i.Since))
+		if i.InSync() {
+			copies = append(copies, i)
+		} else {
+			differ = append(differ, i)
+		}
+	}
+	if len(differ) == 0 {
+		p("out of sync", "nothing that was seen at the last sync")
+	} else {
+		p("out of sync", "%s", plural(len(differ), "entry", "entries"))
+		a.printIssues(differ)
+	}
+	if len(copies) > 0 {
+		p("copies", "%d; ensync conflicts tells whose they are", len(copies))
+		a.printIssues(copies)
 	}
 	return nil
+}
+
+func (a *app) printIssues(list []ancestor.Issue) {
+	for _, i := range list {
+		fmt.Fprintf(a.stdout, "  %-10s %s: %s (since %s)\n", i.Kind, printable(i.Path), reasonText(i), timeText(i.Since))
+	}
+}
+
+func reasonText(i ancestor.Issue) string {
+	if i.Kind == ancestor.Copied {
+		return fmt.Sprintf("%s; the other is %s", i.Reason, printable(original(i)))
+	}
+	return i.Reason
 }
 
 func since(t time.Time) string {

@@ -28,6 +28,8 @@ type syncFlags struct {
 	strategy, override    string
 	watch                 bool
 	quiescence, reconnect int
+
+	resolve map[string]plan.Mode // what the command resolve decided
 }
 
 func (a *app) syncCommand() *cobra.Command {
@@ -124,7 +126,7 @@ func (o *syncFlags) check(cmd *cobra.Command) error {
 // request is what a sync shall do.
 func (o *syncFlags) request(report func(engine.Event)) session.Request {
 	return session.Request{DryRun: o.dryRun, Clean: o.strategy == "clean" || o.strategy == "scrub", ConfirmLoss: o.confirmLoss,
-		Override: o.override, Workers: o.threads, Report: report}
+		Override: o.override, Workers: o.threads, Resolve: o.resolve, Report: report}
 }
 
 // A display shows what syncs do, in all the forms that were asked for.
@@ -208,6 +210,10 @@ func (d *display) finish(sum engine.Summary, issues func() ([]issueLine, error),
 	counted := fmt.Sprintf("in: %s, out: %s", countsText(sum.In), countsText(sum.Out))
 	if d.dry {
 		counted += " (dry run: nothing was changed)"
+	}
+	if sum.Copies > 0 && !d.dry {
+		d.say(warnLevel, "%s made, as both sides had changed; ensync conflicts tells whose they are",
+			plural(sum.Copies, "conflict copy was", "conflict copies were"))
 	}
 	switch result {
 	case "in_sync":

@@ -147,9 +147,11 @@ func (r *syncRun) once(ctx context.Context, st *session.Store, replica *session.
 }
 
 func lines(issues []ancestor.Issue) []issueLine {
-	all := make([]issueLine, len(issues))
-	for i, is := range issues {
-		all[i] = issueLine{is.Path, string(is.Kind), is.Reason}
+	var all []issueLine
+	for _, i := range issues {
+		if !i.InSync() {
+			all = append(all, issueLine{i.Path, string(i.Kind), i.Reason})
+		}
 	}
 	return all
 }

@@ -49,7 +49,16 @@ type Issue struct {
 	Kind   IssueKind `json:"kind"`
 	Reason string    `json:"reason"`
 	Since  time.Time `json:"since"`
+	// Of a conflict: Of is the name, in the same directory, that the other version of a copy has; empty if Path has both,
+	// one on this machine and one in the store. Author is whose the version in the store, or the copy, is; Other whose
+	// the other one is.
+	Of     string        `json:"of,omitempty"`
+	Author object.Author `json:"author,omitzero"`
+	Other  object.Author `json:"other,omitzero"`
 }
+
+// InSync reports whether both sides have the same, all the same: a conflict copy is only something to be looked at.
+func (i Issue) InSync() bool { return i.Kind == Copied }
 
 // IssueKind says what is wrong with an entry.
 type IssueKind string
@@ -59,7 +68,7 @@ const (
 	Failed     IssueKind = "failed"     // an operation on it failed; it is tried again
 	Unsynced   IssueKind = "unsynced"   // the rules let nothing be done
 	Conflicted IssueKind = "conflicted" // both sides changed it, and the rules let nothing be done
-	Copied     IssueKind = "copied"     // a conflict copy: both versions were kept, this is the server's
+	Copied     IssueKind = "copied"     // a conflict copy: both versions were kept, this one under another name
 )
 
 // DB is the ancestor of one pair of trees. Methods may be called concurrently.

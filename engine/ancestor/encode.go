@@ -138,28 +138,42 @@ func decodeDir(b []byte) (Dir, error) {
 	return d, nil
 }
 
+// issueVersion 2 tells whose the versions of a conflict are.
+const issueVersion = 2
+
 func encodeIssues(list []Issue) []byte {
-	w := writer{b: []byte{version}}
+	w := writer{b: []byte{issueVersion}}
 	w.uint(uint64(len(list)))
 	for _, i := range list {
 		w.string(i.Path)
 		w.string(string(i.Kind))
 		w.string(i.Reason)
 		w.int(i.Since.UnixNano())
+		w.string(i.Of)
+		for _, a := range []object.Author{i.Author, i.Other} {
+			w.string(a.Machine)
+			w.int(a.Time)
+		}
 	}
 	return w.b
 }
 
 func decodeIssues(b []byte) ([]Issue, error) {
 	r := reader{b: b}
-	if v := r.take(1); len(v) != 1 || v[0] != version {
+	v := r.take(1)
+	if len(v) != 1 || v[0] < version || v[0] > issueVersion {
 		return nil, errEncoding
 	}
 	n := r.count()
 	var list []Issue
-	for i := 0; i < n && !r.bad; i++ {
-		list = append(list, Issue{Path: r.string(), Kind: IssueKind(r.string()), Reason: r.string(),
-			Since: time.Unix(0, r.int()).UTC()})
+	for k := 0; k < n && !r.bad; k++ {
+		i := Issue{Path: r.string(), Kind: IssueKind(r.string()), Reason: r.string(), Since: time.Unix(0, r.int()).UTC()}
+		if v[0] >= issueVersion {
+			i.Of = r.string()
+			i.Author = object.Author{Machine: r.string(), Time: r.int()}
+			i.Other = object.Author{Machine: r.string(), Time: r.int()}
+		}
+		list = append(list, i)
 	}
 	if r.bad || len(r.b) != 0 {
 		return nil, errEncoding

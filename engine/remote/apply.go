@@ -27,7 +27,7 @@ func (t *Tree) Apply(ctx context.Context, dir string, changes []replica.Change) 
 func (t *Tree) change(ctx context.Context, n *node, c replica.Change) (*replica.Entry, error) {
 	switch {
 	case c.Rename != "":
-		return t.rename(ctx, n, *c.Old, c.Rename)
+		return t.rename(ctx, n, c)
 	case c.New == nil:
 		return nil, t.remove(ctx, n, *c.Old)
 	case !object.ValidName(c.New.Name):
@@ -41,7 +41,7 @@ func (t *Tree) change(ctx context.Context, n *node, c replica.Change) (*replica.
 		}
 		e.Content = content
 	}
-	return t.set(ctx, n, c.Old, e)
+	return t.set(ctx, n, c, e)
 }
 
 // content brings content into the store, by reference where it is there already.
@@ -65,8 +65,8 @@ func (t *Tree) content(ctx context.Context, want object.Content, src replica.Sou
 	return got, err
 }
 
-// set makes a name hold an entry, if it holds old now.
-func (t *Tree) set(ctx context.Context, n *node, old *replica.Entry, e object.Entry) (*replica.Entry, error) {
+// set makes a name hold an entry, if it holds what the change expects.
+func (t *Tree) set(ctx context.Context, n *node, c replica.Change, e object.Entry) (*replica.Entry, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err := n.load(ctx, t); err != nil {
@@ -80,7 +80,7 @@ func (t *Tree) set(ctx context.Context, n *node, old *replica.Entry, e object.En
 		}
 	}
 	now := n.entries.get(e.Name)
-	if err := expect(n, e.Name, now.Entry, old); err != nil {
+	if err := expect(n, e.Name, now.Entry, c.Old); err != nil {
 		return nil, err
 	}
 	switch {
@@ -95,6 +95,7 @@ func (t *Tree) set(ctx context.Context, n *node, old *replica.Entry, e object.En
 	default:
 		e.Tree, e.Extra = none, now.Extra
 	}
+	e = marked(e, c)
 	n.entries.set(e.Name, item{Entry: e, fresh: true})
 	t.count(n, e.Content.Size)
 	return &e, nil
@@ -121,7 +122,16 @@ func (t *Tree) remove(ctx context.Context, n *node, old replica.Entry) error {
 	return nil
 }
 
-func (t *Tree) rename(ctx context.Context, n *node, old replica.Entry, to string) (*replica.Entry, error) {
+// marked returns an entry as the change wants it to be a conflict copy.
+func marked(e object.Entry, c replica.Change) object.Entry {
+	if c.Copy == nil {
+		return e
+	}
+	return e.WithCopy(*c.Copy)
+}
+
+func (t *Tree) rename(ctx context.Context, n *node, c replica.Change) (*replica.Entry, error) {
+	old, to := *c.Old, c.Rename
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err := n.load(ctx, t); err != nil {
@@ -138,6 +148,7 @@ func (t *Tree) rename(ctx context.Context, n *node, old replica.Entry, to string
 		return nil, fmt.Errorf("rename %q in the store: its directory is being worked on", replica.Join(n.path, old.Name))
 	}
 	n.entries.set(old.Name, item{fresh: true})
+	now.Entry = marked(now.Entry, c)
 	now.Name, now.fresh = to, true
 	n.entries.set(to, now)
 	t.count(n, 0)

@@ -22,7 +22,8 @@ import (
 
 // Head is the state of a root that was committed last.
 type Head struct {
-	Tree object.Tree
+	Tree   object.Tree
+	Author object.Author // who committed it, and when
 	// State is what the store wants back to replace this head; opaque here.
 	State any
 }
@@ -47,6 +48,8 @@ type Store interface {
 	Commit(ctx context.Context, old Head, tree object.Tree, prepare func(tag string) error) (Head, error)
 	// Happened reports whether the commit of that tag is part of the history.
 	Happened(ctx context.Context, tag string) (bool, error)
+	// Parent returns the head before one; ok is false if there was none.
+	Parent(ctx context.Context, h Head) (parent Head, ok bool, err error)
 }
 
 // Tree is one root of a store as a replica.

@@ -84,7 +84,17 @@ func (r *Root) Stats() store.Stats {
 // Head implements Store.
 func (r *Root) Head(ctx context.Context) (Head, error) {
 	h, err := r.root.Head(ctx)
-	return Head{Tree: h.Tree, State: h}, err
+	return headOf(h), err
+}
+
+func headOf(h store.Head) Head {
+	return Head{Tree: h.Tree, Author: object.Author{Machine: h.Client, Time: h.Time.UnixNano()}, State: h}
+}
+
+// Parent implements Store.
+func (r *Root) Parent(ctx context.Context, h Head) (Head, bool, error) {
+	parent, ok, err := r.root.Parent(ctx, h.State.(store.Head))
+	return headOf(parent), ok, err
 }
 
 // ReadTree implements Store.
@@ -134,7 +144,7 @@ func (r *Root) Commit(ctx context.Context, old Head, tree object.Tree, prepare f
 	if errors.Is(err, store.ErrOvertaken) {
 		return Head{}, fmt.Errorf("%w: %w", replica.ErrLost, err)
 	}
-	return Head{Tree: tree, State: h}, err
+	return headOf(h), err
 }
 
 // Happened implements Store.

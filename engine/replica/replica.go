@@ -34,6 +34,9 @@ type Change struct {
 	Rename string
 	// Source opens the content of New on the other side. nil when New is no file, or when content stays as it is.
 	Source Source
+	// Copy, if not nil, makes what the change leaves a conflict copy in a tree that can hold that, as a Server's can; a
+	// zero one makes it none. With nil, it is one if it was.
+	Copy *object.Copy
 }
 
 // Source opens content for a transfer. It may be called more than once.
@@ -83,6 +86,13 @@ type Learner interface {
 	Learn(dir string, e Entry)
 	// Save keeps what was learned, here and by Hash, for later runs. It costs nothing where nothing new was.
 	Save(ctx context.Context) error
+}
+
+// Historian is a Server that knows who made its entries what they are.
+type Historian interface {
+	// Author returns who committed an entry of the committed state as it is now, and when. It looks back only so far: the
+	// author may be nobody.
+	Author(ctx context.Context, dir string, e Entry) (object.Author, error)
 }
 
 // Server is the tree in the store: one state that was committed, and the changes made on top of it since.

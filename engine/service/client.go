@@ -74,8 +74,7 @@ func (c *Client) ask(ctx context.Context, req request, report func(engine.Event)
 
 // Sync lets the mount sync now, and reports what it tells.
 func (c *Client) Sync(ctx context.Context, req session.Request) (engine.Summary, error) {
-	a, err := c.ask(ctx, request{Op: "sync", DryRun: req.DryRun, Clean: req.Clean, ConfirmLoss: req.ConfirmLoss,
-		Override: req.Override, Workers: req.Workers}, req.Report)
+	a, err := c.ask(ctx, encodeSync(req), req.Report)
 	return a.Summary, err
 }
 

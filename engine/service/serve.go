@@ -106,8 +106,11 @@ func (s *Service) answer(ctx context.Context, req request, report func(engine.Ev
 	var err error
 	switch req.Op {
 	case "sync":
-		a.Summary, err = s.Sync(ctx, session.Request{DryRun: req.DryRun, Clean: req.Clean, ConfirmLoss: req.ConfirmLoss,
-			Override: req.Override, Workers: req.Workers, Report: report})
+		var what session.Request
+		if what, err = req.decodeSync(); err == nil {
+			what.Report = report
+			a.Summary, err = s.Sync(ctx, what)
+		}
 	case "status":
 		var st Status
 		st, err = s.Status(ctx)

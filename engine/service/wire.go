@@ -11,6 +11,7 @@ import (
 	"ensync/engine"
 	"ensync/engine/plan"
 	"ensync/engine/replica"
+	"ensync/engine/session"
 	"ensync/store/backend"
 	"ensync/store/object"
 )
@@ -27,6 +28,38 @@ type request struct {
 	Override    string `json:"override,omitempty"`
 	Workers     int    `json:"workers,omitempty"`
 	NoSync      bool   `json:"no_sync,omitempty"`
+
+	Resolve []decision `json:"resolve,omitempty"`
+}
+
+// A decision is a user's about one path.
+type decision struct {
+	Path []byte `json:"path"`
+	Mode string `json:"mode"`
+}
+
+// encodeSync is the request for a sync.
+func encodeSync(req session.Request) request {
+	r := request{Op: "sync", DryRun: req.DryRun, Clean: req.Clean, ConfirmLoss: req.ConfirmLoss, Override: req.Override,
+		Workers: req.Workers}
+	for path, mode := range req.Resolve {
+		r.Resolve = append(r.Resolve, decision{[]byte(path), mode.String()})
+	}
+	return r
+}
+
+// decodeSync is the reverse of encodeSync.
+func (r request) decodeSync() (session.Request, error) {
+	req := session.Request{DryRun: r.DryRun, Clean: r.Clean, ConfirmLoss: r.ConfirmLoss, Override: r.Override,
+		Workers: r.Workers, Resolve: map[string]plan.Mode{}}
+	for _, d := range r.Resolve {
+		mode, err := plan.ParseMode(d.Mode)
+		if err != nil {
+			return req, err
+		}
+		req.Resolve[string(d.Path)] = mode
+	}
+	return req, nil
 }
 
 // A message is an event or the answer.
@@ -159,7 +192,7 @@ func (w *wireEntry) decode() *replica.Entry {
 }
 
 // maxRequest bounds what a service reads of one request.
-const maxRequest = 64 << 10
+const maxRequest = 1 << 20
 
 func readRequest(c net.Conn) (request, error) {
 	var req request

@@ -15,6 +15,7 @@ import (
 	"ensync/engine/ancestor"
 	"ensync/engine/config"
 	"ensync/engine/localdir"
+	"ensync/engine/plan"
 	"ensync/engine/remote"
 	"ensync/engine/replica"
 	"ensync/keys"
@@ -145,11 +146,7 @@ func StoreOptions(cfg *config.Config) store.Options {
 		config.CompressionNone: store.None, config.CompressionFast: store.Fast,
 		config.CompressionDefault: store.Default, config.CompressionBest: store.Best,
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	return store.Options{Client: host[:min(len(host), 255)], Compression: levels[cfg.General.Compression]}
+	return store.Options{Client: Machine(cfg), Compression: levels[cfg.General.Compression]}
 }
 
 func (s *Store) closeCache() error {
@@ -181,6 +178,7 @@ type Request struct {
 	ConfirmLoss bool
 	Override    string // a sync mode that stands for all rules; "": the rules hold
 	Workers     int
+	Resolve     map[string]plan.Mode // see engine.Config
 	Report      func(engine.Event)
 }
 

@@ -73,7 +73,7 @@ type Entry struct {
 	Content Content // files
 	Target  string  // symlinks; raw bytes
 	Tree    Tree    // directories, where the entry comes from a store
-	Extra   []byte  // encoded fields that this version does not know, kept as they are
+	Extra   []byte  // encoded fields beyond these, kept as they are: Copy, and what this version does not know
 }
 
 // Equal reports whether two entries agree in kind and in everything that is synchronised for that kind, with the

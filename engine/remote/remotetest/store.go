@@ -129,7 +129,7 @@ func (s *Store) PutTree(ctx context.Context, entries []object.Entry) (object.Tre
 	}
 	h := sha256.New()
 	for _, e := range entries {
-		for _, part := range []string{e.Name, e.Target, string(e.Content.Key[:]), string(e.Tree.Key[:])} {
+		for _, part := range []string{e.Name, e.Target, string(e.Content.Key[:]), string(e.Tree.Key[:]), string(e.Extra)} {
 			binary.Write(h, binary.LittleEndian, int64(len(part)))
 			io.WriteString(h, part)
 		}
@@ -175,4 +175,15 @@ func (s *Store) Happened(_ context.Context, tag string) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.tags[tag], nil
+}
+
+// Parent implements remote.Store.
+func (s *Store) Parent(_ context.Context, h remote.Head) (remote.Head, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := h.State.(int) - 1
+	if n < 0 {
+		return remote.Head{}, false, nil
+	}
+	return remote.Head{Tree: s.history[n], State: n}, true, nil
 }

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ensync/engine/ancestor"
+	"ensync/engine/config"
+	"ensync/engine/manual"
+	"ensync/engine/plan"
+	"ensync/engine/session"
+)
+
+// keepWords are what --keep takes.
+var keepWords = []string{"mine", "theirs", "both", "original", "copy"}
+
+func (a *app) resolveCommand() *cobra.Command {
+	var keep string
+	cmd := &cobra.Command{
+		Use:   "resolve [CONFIG] PATH... --keep mine|theirs|both",
+		Short: "Settle conflicts: keep this machine's version, the other's, or both",
+		Long: `Settle conflicts that ensync conflicts lists, and sync. PATH is the name that was changed
+on both sides, or its copy: relative to the tree, or where it lies on this machine.
+
+--keep mine keeps the version that was made on this machine, under the original name,
+and theirs the other one; what is not kept is deleted, everywhere. both keeps the two
+files as they are, and the copy is listed as one no longer. original and copy say it by
+name, where neither version was made on this machine.
+
+Where the configured mode lets neither version win, or nothing be done, mine and theirs
+let that version win this once, and both keeps both.
+
+An edit that is not synced yet is not lost: it comes out as a new conflict.`,
+		Args: between(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains(keepWords, keep) {
+				return usagef("--keep %q: not known; allowed are %s", keep, strings.Join(keepWords, ", "))
+			}
+			dir, paths, err := a.named(args, 1)
+			if err != nil {
+				return err
+			}
+			return interrupted(cmd.Context(), a.resolve(cmd.Context(), dir, paths, keep))
+		},
+	}
+	a.keyOption(cmd)
+	cmd.Flags().StringVar(&keep, "keep", "", "which version to keep: `WHICH` is mine, theirs, both, original or copy")
+	return cmd
+}
+
+// A settlement is what was decided on.
+type settlement struct {
+	copies map[string]manual.Keep // of conflict copies, by path
+	modes  map[string]plan.Mode   // of what the rules keep out of sync
+}
+
+func (a *app) resolve(ctx context.Context, dir string, paths []string, keep string) error {
+	cfg, err := a.load(dir)
+	if err != nil {
+		return err
+	}
+	st, err := a.status(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	s := settlement{map[string]manual.Keep{}, map[string]plan.Mode{}}
+	for _, path := range paths {
+		i, ok := findIssue(st.Issues, insideTree(cfg, path))
+		if !ok {
+			return fmt.Errorf("resolve %s: it was in no conflict at the last sync; ensync conflicts lists what was", path)
+		}
+		if err := s.add(i, keep, session.Machine(cfg)); err != nil {
+			return fmt.Errorf("resolve %s: %w", path, err)
+		}
+	}
+	return a.settle(ctx, cfg, s)
+}
+
+// findIssue returns the issue of a name, or of a copy of it; candidates are where the name may be in the tree.
+func findIssue(issues []ancestor.Issue, candidates []string) (ancestor.Issue, bool) {
+	for _, path := range candidates {
+		for _, i := range issues {
+			if i.Path == path || i.Kind == ancestor.Copied && original(i) == path {
+				return i, true
+			}
+		}
+	}
+	return ancestor.Issue{}, false
+}
+
+// insideTree returns what a path may mean: one that is relative to the tree, or one on this machine that lies in it.
+func insideTree(cfg *config.Config, arg string) []string {
+	candidates := []string{strings.TrimPrefix(path.Clean("/"+arg), "/")}
+	abs, err := filepath.Abs(arg)
+	if err != nil {
+		return candidates
+	}
+	if up, err := filepath.EvalSymlinks(filepath.Dir(abs)); err == nil {
+		abs = filepath.Join(up, filepath.Base(abs))
+	}
+	roots := []string{cfg.General.Path}
+	if m := mountOf(cfg); m != "" {
+		roots = append(roots, m)
+	}
+	for _, root := range roots {
+		if real, err := filepath.EvalSymlinks(root); err == nil {
+			root = real
+		}
+		if rel, err := filepath.Rel(root, abs); err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(os.PathSeparator)) {
+			candidates = append([]string{filepath.ToSlash(rel)}, candidates...)
+		}
+	}
+	return candidates
+}
+
+// add decides on one issue.
+func (s *settlement) add(i ancestor.Issue, keep, machine string) error {
+	switch i.Kind {
+	case ancestor.Failed:
+		return fmt.Errorf("it failed (%s) and is tried again at each sync; there is nothing to choose from", i.Reason)
+	case ancestor.Copied:
+		which, err := keepOfCopy(i, keep, machine)
+		s.copies[i.Path] = which
+		return err
+	}
+	mode, ok := map[string]plan.Mode{"mine": must("---/CUD"), "theirs": must("CUD/---"), "both": must("cud/cud")}[keep]
+	if !ok {
+		return fmt.Errorf("there is no copy; choose --keep mine (this machine's), theirs (the store's) or both")
+	}
+	s.modes[i.Path] = mode
+	return nil
+}
+
+func must(mode string) plan.Mode {
+	m, err := plan.ParseMode(mode)
+	if err != nil {
+		panic("resolve: " + err.Error())
+	}
+	return m
+}
+
+// keepOfCopy says which of the two files a word means here.
+func keepOfCopy(i ancestor.Issue, keep, machine string) (manual.Keep, error) {
+	mineIsCopy, mineIsOriginal := i.Author.Machine == machine, i.Other.Machine == machine
+	switch {
+	case keep == "both":
+		return manual.KeepBoth, nil
+	case keep == "original":
+		return manual.KeepOriginal, nil
+	case keep == "copy":
+		return manual.KeepCopy, nil
+	case mineIsCopy == mineIsOriginal:
+		v := versions(i)
+		return 0, fmt.Errorf("this machine did not make exactly one of the versions (%s: %s; %s: %s); choose --keep original or --keep copy",
+			printable(v[0].where), v[0].by, printable(v[1].where), v[1].by)
+	case (keep == "mine") == mineIsCopy:
+		return manual.KeepCopy, nil
+	}
+	return manual.KeepOriginal, nil
+}
+
+// settle carries out what was decided, in the store and by a sync.
+func (a *app) settle(ctx context.Context, cfg *config.Config, s settlement) error {
+	flags := &syncFlags{colour: "auto", spin: "auto", strategy: "auto", resolve: s.modes}
+	run := &syncRun{app: a, flags: flags, display: a.newDisplay(flags), path: cfg.Dir}
+	defer run.forget()
+	if len(s.copies) > 0 {
+		if err := a.settleCopies(ctx, run, cfg, s.copies); err != nil {
+			return err
+		}
+	}
+	return run.start(ctx)
+}
+
+func (a *app) settleCopies(ctx context.Context, run *syncRun, cfg *config.Config, copies map[string]manual.Keep) error {
+	opt, err := a.sessionOptions()
+	if err != nil {
+		return err
+	}
+	if run.pass, err = a.passphrase(ctx, cfg, opt); err != nil {
+		return err
+	}
+	st, err := session.OpenStore(ctx, cfg, run.pass, opt)
+	if err != nil {
+		return err
+	}
+	trees := manual.New(st.Store, cfg.General.ServerRoot)
+	for path, keep := range copies {
+		if err = trees.Resolve(ctx, "/"+cfg.General.ServerRoot+"/"+path, keep); err != nil {
+			break
+		}
+	}
+	return errors.Join(err, trees.Close(), st.Close())
+}

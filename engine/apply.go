@@ -127,7 +127,8 @@ func (d *directory) serverChange(s step) replica.Change {
 		if c.Old != nil && c.Old.SameContent(*c.New) {
 			c.New.Content = c.Old.Content
 		} else {
-			c.Source = func(ctx context.Context) (io.ReadCloser, error) { return d.Client.Open(ctx, d.dir, s.n.client) }
+			open := func(ctx context.Context) (io.ReadCloser, error) { return d.Client.Open(ctx, d.dir, s.n.client) }
+			c.Source = d.watched(Remote, replica.Join(d.dir, s.n.text()), open)
 		}
 	}
 	return c
@@ -198,7 +199,7 @@ func (d *directory) clientChange(s step) (c replica.Change, now bool) {
 		// Content comes from the server exactly if the result has the server's. A result whose content nobody has
 		// read is the client's own.
 		if s.n.server.SameContent(*c.New) && (c.Old == nil || !c.Old.SameContent(*c.New)) {
-			c.Source = d.Server.Source(s.n.server)
+			c.Source = d.watched(Local, replica.Join(d.dir, s.n.text()), d.Server.Source(s.n.server))
 		} else if c.Old != nil {
 			c.New.Content = c.Old.Content
 		}

@@ -36,6 +36,8 @@ const (
 	Error                       // Err happened to Path
 	Transfer                    // Bytes of content were transferred
 	Overtaken                   // another machine was faster; the sync starts anew
+	Moving                      // Bytes of the content of Path were moved so far; when all are, Transfer tells it
+	Planned                     // Plan is to be done in this sync, done parts included; later ones replace earlier ones
 )
 
 // Event tells one thing that a sync saw or did. In a dry run the things done are those that would be.
@@ -49,6 +51,7 @@ type Event struct {
 	Outcome plan.Outcome
 	Err     error
 	Bytes   int64
+	Plan    *Plan
 	// Below says that it happened below a directory that this sync created or is deleting: one line for that directory
 	// tells enough to most.
 	Below bool
@@ -58,6 +61,13 @@ type Event struct {
 type Counts struct {
 	Created, Updated, Deleted int
 	Bytes                     int64 // of content created or updated
+}
+
+func (c *Counts) add(more Counts) {
+	c.Created += more.Created
+	c.Updated += more.Updated
+	c.Deleted += more.Deleted
+	c.Bytes += more.Bytes
 }
 
 // Summary is what a sync did, and what it left.

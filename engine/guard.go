@@ -22,6 +22,9 @@ func (s *syncer) guard(ctx context.Context) (focus, error) {
 	}
 	known, err := s.Ancestor.Dir(ctx, "")
 	if err != nil || len(known.Entries) == 0 {
+		if err == nil {
+			s.plan(ctx, Summary{}, []newTree{{state: s.Rules.Root(), client: &replica.Entry{}, server: &replica.Entry{}}})
+		}
 		return nil, err
 	}
 	if len(root) == 0 && len(known.Entries) > 1 && !s.ConfirmLoss {
@@ -39,6 +42,7 @@ func (s *syncer) guard(ctx context.Context) (focus, error) {
 			return nil, err
 		}
 	}
+	s.plan(ctx, p.sum, p.newly)
 	if s.resettle { // also what is in sync is to be told to the client again
 		return nil, nil
 	}

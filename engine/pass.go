@@ -32,8 +32,9 @@ type pass struct {
 	stack   []*visit // directories to look at, last in, first out
 	open    int      // visits not finished
 	pending *batch
-	again   focus // directories that another pass must look at
-	work    focus // looking: directories where something would be done
+	again   focus     // directories that another pass must look at
+	work    focus     // looking: directories where something would be done
+	newly   []newTree // looking: directories that would be made, and were not looked into
 	sum     Summary
 }
 

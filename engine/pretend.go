@@ -52,6 +52,13 @@ func (d *directory) pretendStep(side Side, s step, old replica.Entry) {
 	}
 	made := old.Kind != object.Directory
 	if made && d.quiet { // the loss guard only minds what goes away
+		t := newTree{dir: e.Path, state: s.inside}
+		if side == Remote {
+			t.client = &now
+		} else {
+			t.server = &now
+		}
+		d.locked(func() { d.newly = append(d.newly, t) })
 		return
 	}
 	d.enter(s, now, func(v *visit) {

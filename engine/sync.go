@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"ensync/engine/ancestor"
@@ -28,7 +29,9 @@ type Config struct {
 	ConfirmLoss bool
 	// Resolve are modes for single paths that hold instead of what the rules say: a user has decided.
 	Resolve map[string]plan.Mode
-	Machine string // how this machine calls itself, for whoever finds a conflict copy
+	// Estimate lets events tell how much is to be done. It costs another listing of what is new.
+	Estimate bool
+	Machine  string // how this machine calls itself, for whoever finds a conflict copy
 	// Report is told what happens; never concurrently. nil: nobody listens.
 	Report func(Event)
 	// Barrier limits; zero values: 20 000 changes, 1 GiB, 2 minutes.
@@ -68,7 +71,8 @@ func (c *Config) fill() {
 // last barrier holds, and the next sync goes on from there.
 func Sync(ctx context.Context, cfg Config) (Summary, error) {
 	cfg.fill()
-	s := &syncer{Config: cfg, tries: map[string]int{}, dirt: map[string]bool{}, aside: map[string]object.Copy{}}
+	s := &syncer{Config: cfg, tries: map[string]int{}, dirt: map[string]bool{}, aside: map[string]object.Copy{},
+		stopPlan: func() {}}
 	if !cfg.DryRun {
 		if err := s.recover(ctx); err != nil {
 			return s.sum, err
@@ -142,13 +146,15 @@ func (s *syncer) countIssues(ctx context.Context) error {
 // A syncer is one sync: as many passes over the trees as it takes.
 type syncer struct {
 	Config
-	sum      Summary
-	resettle bool // the client missed what an earlier sync agreed on, so this one looks at all and tells it again
+	reporting sync.Mutex // one event at a time
+	sum       Summary
+	resettle  bool // the client missed what an earlier sync agreed on, so this one looks at all and tells it again
 	// Guarded by the lock of the pass under way:
-	tries map[string]int         // per directory, how often a pass came back to it
-	dirt  map[string]bool        // directories that the last visit left unclean
-	stale map[string]bool        // directories of which old issues are known, and that nobody looked at yet
-	aside map[string]object.Copy // what moved aside on this machine in a conflict, by its new path
+	tries    map[string]int         // per directory, how often a pass came back to it
+	dirt     map[string]bool        // directories that the last visit left unclean
+	stale    map[string]bool        // directories of which old issues are known, and that nobody looked at yet
+	stopPlan func()                 // ends the counting in the background
+	aside    map[string]object.Copy // what moved aside on this machine in a conflict, by its new path
 
 	authors map[string]object.Author // of the store's versions of old conflicts, by path
 }
@@ -165,6 +171,7 @@ func (s *syncer) run(ctx context.Context) error {
 		return err
 	}
 	work, err := s.guard(ctx)
+	defer func() { s.stopPlan() }()
 	if err != nil {
 		return err
 	}
@@ -213,14 +220,8 @@ func pause(ctx context.Context, round int) error {
 
 // take adds a pass's counts. What the pass left for another one is not counted as failed.
 func (s *syncer) take(p *pass) {
-	add := func(a *Counts, b Counts) {
-		a.Created += b.Created
-		a.Updated += b.Updated
-		a.Deleted += b.Deleted
-		a.Bytes += b.Bytes
-	}
-	add(&s.sum.In, p.sum.In)
-	add(&s.sum.Out, p.sum.Out)
+	s.sum.In.add(p.sum.In)
+	s.sum.Out.add(p.sum.Out)
 	s.sum.Conflicts += p.sum.Conflicts
 	s.sum.Copies += p.sum.Copies
 	s.sum.Examined += p.sum.Examined
@@ -230,6 +231,8 @@ func (s *syncer) take(p *pass) {
 
 func (s *syncer) report(e Event) {
 	if s.Report != nil {
+		s.reporting.Lock()
+		defer s.reporting.Unlock()
 		s.Report(e)
 	}
 }

@@ -36,10 +36,11 @@ type record struct {
 	ConflictType           string `json:"conflict_type,omitempty"`
 	ConflictReconciliation string `json:"conflict_reconciliation,omitempty"`
 
-	Result  string   `json:"result,omitempty"` // of sync_finished
-	Summary *summary `json:"summary,omitempty"`
-	Status  *status  `json:"status,omitempty"`
-	Issue   *issue   `json:"issue,omitempty"`
+	Result   string        `json:"result,omitempty"` // of sync_finished
+	Summary  *summary      `json:"summary,omitempty"`
+	Progress *progressInfo `json:"progress,omitempty"`
+	Status   *status       `json:"status,omitempty"`
+	Issue    *issue        `json:"issue,omitempty"`
 }
 
 // text is a string whose bytes may be no UTF-8; those are then replaced, and the base64 field has all.
@@ -70,6 +71,32 @@ type summary struct {
 	Failed    int    `json:"failed"`
 	Examined  int    `json:"examined_directories"`
 	DryRun    bool   `json:"dry_run"`
+}
+
+// progressInfo is how far a sync is.
+type progressInfo struct {
+	In             counts   `json:"in"`
+	Out            counts   `json:"out"`
+	BytesMoving    int64    `json:"bytes_moving"`
+	PlanIn         counts   `json:"plan_in"`
+	PlanOut        counts   `json:"plan_out"`
+	PlanWhole      bool     `json:"plan_whole"`
+	BytesPerSecond int64    `json:"bytes_per_second"`
+	SecondsLeft    *float64 `json:"seconds_left,omitempty"`
+}
+
+func progressOf(m *meter, now time.Time) *progressInfo {
+	_, speed := m.speed(now)
+	p := &progressInfo{In: counts(m.in), Out: counts(m.out), PlanIn: counts(m.plan.In), PlanOut: counts(m.plan.Out),
+		PlanWhole: m.plan.Whole, BytesPerSecond: int64(speed)}
+	for _, n := range m.moving {
+		p.BytesMoving += n
+	}
+	if left, ok := m.left(now); ok {
+		seconds := left.Seconds()
+		p.SecondsLeft = &seconds
+	}
+	return p
 }
 
 type status struct {
@@ -116,12 +143,28 @@ func authorOf(a object.Author) *author {
 }
 
 // A jsonWriter prints records, one a line.
-type jsonWriter struct{ enc *json.Encoder }
+type jsonWriter struct {
+	enc  *json.Encoder
+	told time.Time // when the last progress was
+}
 
 func newJSONWriter(w io.Writer) *jsonWriter {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
-	return &jsonWriter{enc}
+	return &jsonWriter{enc: enc, told: time.Now()}
+}
+
+// progressEvery is how often progress is told at most.
+const progressEvery = time.Second
+
+// progress tells how far a sync is, if it is time, or if it is known from now on how much is to be done.
+func (j *jsonWriter) progress(m *meter, planned bool) error {
+	now := time.Now()
+	if !planned && now.Sub(j.told) < progressEvery {
+		return nil
+	}
+	j.told = now
+	return j.write(record{Type: "sync_progress", Progress: progressOf(m, now)})
 }
 
 func (j *jsonWriter) write(r record) error {

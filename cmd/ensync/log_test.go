@@ -169,7 +169,7 @@ func TestJSONNames(t *testing.T) {
 func TestProgress(t *testing.T) {
 	var b strings.Builder
 	now := time.Unix(100, 0)
-	p := &progress{w: &b, now: func() time.Time { return now }, began: now}
+	p := &progress{meter: newMeter(now), w: &b, now: func() time.Time { return now }}
 	p.event(created, false)
 	now = now.Add(10 * time.Millisecond)
 	p.event(engine.Event{Kind: engine.Transfer, Side: engine.Remote, Bytes: 40_960}, false) // too soon to be drawn

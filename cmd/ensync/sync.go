@@ -125,7 +125,7 @@ func (o *syncFlags) check(cmd *cobra.Command) error {
 
 // request is what a sync shall do.
 func (o *syncFlags) request(report func(engine.Event)) session.Request {
-	return session.Request{DryRun: o.dryRun, Clean: o.strategy == "clean" || o.strategy == "scrub", ConfirmLoss: o.confirmLoss,
+	return session.Request{Estimate: !o.dryRun, DryRun: o.dryRun, Clean: o.strategy == "clean" || o.strategy == "scrub", ConfirmLoss: o.confirmLoss,
 		Override: o.override, Workers: o.threads, Resolve: o.resolve, Report: report}
 }
 
@@ -176,13 +176,15 @@ func (d *display) event(e engine.Event) {
 	if d.items != nil {
 		d.items.event(e)
 	}
+	d.progress.event(e, printed)
 	if d.json != nil {
 		d.json.event(e)
+		d.json.progress(d.meter, e.Kind == engine.Planned && e.Plan.Whole)
 	}
-	d.progress.event(e, printed)
 }
 
 func (d *display) begin(sentence string) {
+	d.meter = newMeter(time.Now())
 	d.say(editLevel, "%s", sentence)
 	if d.json != nil {
 		d.json.write(record{Type: "sync_started"})

@@ -38,7 +38,12 @@ func (a *app) unmount(ctx context.Context, point string, o *unmountFlags) error 
 	if err != nil {
 		return err
 	}
-	sum, err := client.Unmount(ctx, o.noSync, func(engine.Event) {})
+	p := newProgress(nil)
+	if isTerminal(a.stderr) {
+		p = newProgress(a.stderr)
+	}
+	sum, err := client.Unmount(ctx, o.noSync, func(e engine.Event) { p.event(e, false) })
+	p.end()
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return context.Cause(ctx)

@@ -264,3 +264,33 @@ func readLink(dirfd int, name string) (string, error) {
 		}
 	}
 }
+
+// Peek implements replica.Peeker.
+func (d *Dir) Peek(ctx context.Context, dir string, _ object.Entry) ([]object.Entry, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	h, err := d.open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer h.close()
+	names, err := h.readNames()
+	if err != nil {
+		return nil, fmt.Errorf("list %q: %w", dir, err)
+	}
+	slices.Sort(names)
+	var entries []object.Entry
+	for _, name := range names {
+		st, err := statAt(h.fd(), name)
+		if err != nil || replica.Reserved(name) {
+			continue
+		}
+		e := object.Entry{Name: name, Kind: st.kind(), Mode: st.mode & 0o7777, ModTime: st.mtime}
+		if e.Kind == object.File {
+			e.Content.Size = st.size
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}

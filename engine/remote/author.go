@@ -9,7 +9,10 @@ import (
 	"ensync/store/object"
 )
 
-var _ replica.Historian = (*Tree)(nil)
+var (
+	_ replica.Historian = (*Tree)(nil)
+	_ replica.Peeker    = (*Tree)(nil)
+)
 
 // maxBack is how many commits Author looks back. Who asks has usually synced not long ago.
 const maxBack = 256
@@ -74,4 +77,18 @@ func (t *Tree) holds(ctx context.Context, tree object.Tree, e replica.Entry) (bo
 		}
 	}
 	return false, err
+}
+
+// Peek implements replica.Peeker.
+func (t *Tree) Peek(ctx context.Context, dir string, e replica.Entry) ([]replica.Entry, error) {
+	tree := e.Tree
+	if dir == "" {
+		t.mu.Lock()
+		tree = t.head.Tree
+		t.mu.Unlock()
+	}
+	if tree.IsZero() {
+		return nil, nil
+	}
+	return t.store.ReadTree(ctx, tree)
 }

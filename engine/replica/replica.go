@@ -88,6 +88,14 @@ type Learner interface {
 	Save(ctx context.Context) error
 }
 
+// Peeker is a Client or Server that can be listed beside its work, at little cost and without effect: to see how much there is.
+type Peeker interface {
+	// Peek returns the entries of a directory, sorted by name, as far as they are known without reading content: a file's
+	// size always is. e is the directory's entry, as Peek returned it; for the root it is not looked at. Of a Server it
+	// shows what was committed when it was opened. It may be called concurrently with all other methods.
+	Peek(ctx context.Context, dir string, e Entry) ([]Entry, error)
+}
+
 // Historian is a Server that knows who made its entries what they are.
 type Historian interface {
 	// Author returns who committed an entry of the committed state as it is now, and when. It looks back only so far: the

@@ -29,7 +29,8 @@ type request struct {
 	Workers     int    `json:"workers,omitempty"`
 	NoSync      bool   `json:"no_sync,omitempty"`
 
-	Resolve []decision `json:"resolve,omitempty"`
+	Estimate bool       `json:"estimate,omitempty"`
+	Resolve  []decision `json:"resolve,omitempty"`
 }
 
 // A decision is a user's about one path.
@@ -41,7 +42,7 @@ type decision struct {
 // encodeSync is the request for a sync.
 func encodeSync(req session.Request) request {
 	r := request{Op: "sync", DryRun: req.DryRun, Clean: req.Clean, ConfirmLoss: req.ConfirmLoss, Override: req.Override,
-		Workers: req.Workers}
+		Workers: req.Workers, Estimate: req.Estimate}
 	for path, mode := range req.Resolve {
 		r.Resolve = append(r.Resolve, decision{[]byte(path), mode.String()})
 	}
@@ -51,7 +52,7 @@ func encodeSync(req session.Request) request {
 // decodeSync is the reverse of encodeSync.
 func (r request) decodeSync() (session.Request, error) {
 	req := session.Request{DryRun: r.DryRun, Clean: r.Clean, ConfirmLoss: r.ConfirmLoss, Override: r.Override,
-		Workers: r.Workers, Resolve: map[string]plan.Mode{}}
+		Workers: r.Workers, Estimate: r.Estimate, Resolve: map[string]plan.Mode{}}
 	for _, d := range r.Resolve {
 		mode, err := plan.ParseMode(d.Mode)
 		if err != nil {
@@ -141,6 +142,7 @@ type wireEvent struct {
 	Err      *wireError       `json:"error,omitempty"`
 	Bytes    int64            `json:"bytes,omitempty"`
 	Below    bool             `json:"below,omitempty"`
+	Plan     *engine.Plan     `json:"plan,omitempty"`
 }
 
 type wireEntry struct {
@@ -157,13 +159,13 @@ type wireEntry struct {
 func encodeEvent(e engine.Event) *wireEvent {
 	return &wireEvent{Kind: e.Kind, Side: e.Side, Path: []byte(e.Path), Old: encodeEntry(e.Old), New: encodeEntry(e.New),
 		NewName: []byte(e.NewName), Action: e.Outcome.Action, Conflict: e.Outcome.Conflict, Partial: e.Outcome.Partial,
-		Err: encodeError(e.Err), Bytes: e.Bytes, Below: e.Below}
+		Err: encodeError(e.Err), Bytes: e.Bytes, Below: e.Below, Plan: e.Plan}
 }
 
 func (w *wireEvent) decode() engine.Event {
 	return engine.Event{Kind: w.Kind, Side: w.Side, Path: string(w.Path), Old: w.Old.decode(), New: w.New.decode(),
 		NewName: string(w.NewName), Outcome: plan.Outcome{Action: w.Action, Conflict: w.Conflict, Partial: w.Partial},
-		Err: w.Err.decode(), Bytes: w.Bytes, Below: w.Below}
+		Err: w.Err.decode(), Bytes: w.Bytes, Below: w.Below, Plan: w.Plan}
 }
 
 func encodeEntry(e *replica.Entry) *wireEntry {

@@ -12,8 +12,8 @@ import (
 	"ensync/engine/config"
 )
 
-// machineID is the file, in the private directory, that tells this machine from another with the same host name.
-const machineID = "machine"
+// MachineFile is the file, in the private directory, that tells this machine from another with the same host name.
+const MachineFile = "machine"
 
 // Machine returns how this machine calls itself in the store: its host name, '#', and a random number that goes with the
 // configuration's state. MachineName leaves the number out.
@@ -23,10 +23,10 @@ func Machine(cfg *config.Config) string {
 		host = "unknown"
 	}
 	host = host[:min(len(host), 200)]
-	path := filepath.Join(cfg.PrivateDir(), machineID)
+	path := filepath.Join(cfg.PrivateDir(), MachineFile)
 	id, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		id, err = makeMachineID(path)
+		id, err = makeMachineNumber(path)
 	}
 	if err != nil || len(id) != 8 {
 		return host // it is only for people to read
@@ -34,13 +34,13 @@ func Machine(cfg *config.Config) string {
 	return host + "#" + string(id)
 }
 
-// makeMachineID makes the number, unless another process is faster or there is no state yet.
-func makeMachineID(path string) ([]byte, error) {
+// makeMachineNumber makes the number, unless another process is faster or there is no state yet.
+func makeMachineNumber(path string) ([]byte, error) {
 	b := make([]byte, 4)
 	if _, err := rand.Read(b); err != nil {
 		return nil, err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), machineID+".")
+	tmp, err := os.CreateTemp(filepath.Dir(path), MachineFile+".")
 	if err != nil {
 		return nil, err
 	}

@@ -179,6 +179,7 @@ type Request struct {
 	Override    string // a sync mode that stands for all rules; "": the rules hold
 	Workers     int
 	Resolve     map[string]plan.Mode // see engine.Config
+	Estimate    bool                 // see engine.Config
 	Report      func(engine.Event)
 }
 

@@ -39,7 +39,7 @@ func (s *Store) Sync(ctx context.Context, r *Replica, root *remote.Root, req Req
 	}
 	sum, err := engine.Sync(ctx, engine.Config{Client: r.Client, Server: server, Ancestor: r.Ancestor, Rules: set,
 		Workers: req.Workers, All: req.Clean || changed || req.Override != "", DryRun: req.DryRun,
-		ConfirmLoss: req.ConfirmLoss, Resolve: maps.Clone(req.Resolve), Machine: Machine(s.Config), Report: req.Report})
+		ConfirmLoss: req.ConfirmLoss, Resolve: maps.Clone(req.Resolve), Estimate: req.Estimate, Machine: Machine(s.Config), Report: req.Report})
 	if err != nil || req.DryRun {
 		return sum, err
 	}

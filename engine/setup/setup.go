@@ -265,7 +265,7 @@ func (s *setup) makeConfigDir() error {
 	}
 	private := s.cfg.PrivateDir()
 	s.made = append(dirs, private)
-	for _, name := range []string{"store.json", "store.json.lock", "store.json.tmp"} {
+	for _, name := range []string{"store.json", "store.json.lock", "store.json.tmp", session.MachineFile} {
 		s.made = append(s.made, filepath.Join(private, name))
 	}
 	return nil

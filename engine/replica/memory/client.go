@@ -201,3 +201,21 @@ func (t *Tree) Settled(dir string) []object.Entry {
 	}
 	return entries
 }
+
+// Peek implements replica.Peeker.
+func (t *Tree) Peek(ctx context.Context, dir string, _ object.Entry) ([]object.Entry, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n, err := t.directory(dir)
+	if err != nil {
+		return nil, err
+	}
+	var entries []object.Entry
+	for _, name := range n.names() {
+		entries = append(entries, t.entry(name, n.children[name]))
+	}
+	return entries, nil
+}

@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS directory (
 CREATE INDEX IF NOT EXISTS directory_inode ON directory (fs, ino);
 CREATE TABLE IF NOT EXISTS big (ino INTEGER NOT NULL, directory INTEGER NOT NULL, PRIMARY KEY (ino, directory)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS big_directory ON big (directory);
+CREATE TABLE IF NOT EXISTS traits (fs TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = 1;`
 
 func openCache(path string, report func(string)) *cache {

@@ -17,6 +17,9 @@ type fileSystem struct {
 	clockOnce sync.Once
 	clock     clock
 
+	traitsOnce sync.Once
+	traits     Traits
+
 	mu      sync.Mutex
 	running bool     // a goroutine is in syncfs; it ends when nobody waits for another
 	next    *syncRun // what those who come now wait for

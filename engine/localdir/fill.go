@@ -37,7 +37,7 @@ func (h *handle) fill(ctx context.Context, c replica.Change) (in incoming, err e
 	if in.content, err = h.receive(ctx, c, file); err != nil {
 		return in, err
 	}
-	if err = unix.Fchmod(fd, c.New.Mode); err != nil {
+	if err = h.tolerate(unix.Fchmod(fd, c.New.Mode)); err != nil {
 		return in, err
 	}
 	if err = setTime(fd, c.New.ModTime); err != nil {
@@ -163,5 +163,5 @@ func (h *handle) buildDirectory(name string, mode uint32) error {
 	if st.mode&0o7777 == mode {
 		return nil
 	}
-	return unix.Fchmod(fd, mode)
+	return h.tolerate(unix.Fchmod(fd, mode))
 }

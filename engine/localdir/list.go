@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 
 	"ensync/engine/replica"
@@ -67,11 +68,20 @@ func (h *handle) names() ([]string, error) {
 	}
 }
 
+// readNames opens the directory once more if it was read already, where that may be done: not every file system shows its
+// names again to who rewinds.
 func (h *handle) readNames() ([]string, error) {
-	if _, err := h.file.Seek(0, io.SeekStart); err != nil && !errors.Is(err, unix.EBADF) {
-		return nil, err
+	file := h.file
+	if h.wasRead {
+		if fd, err := unix.Openat(h.fd(), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
+			file = os.NewFile(uintptr(fd), h.dir)
+			defer file.Close()
+		} else if _, err := file.Seek(0, io.SeekStart); err != nil {
+			return nil, err
+		}
 	}
-	names, err := h.file.Readdirnames(-1)
+	h.wasRead = true
+	names, err := file.Readdirnames(-1)
 	if errors.Is(err, unix.EBADF) {
 		return nil, unix.EACCES // openBelow got no more than a path
 	}

@@ -127,6 +127,8 @@ type handle struct {
 	file *os.File
 	st   stat
 	fs   *fileSystem
+
+	wasRead bool // its names were
 }
 
 func (h *handle) fd() int { return int(h.file.Fd()) }

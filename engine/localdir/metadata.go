@@ -32,7 +32,7 @@ func (h *handle) setMetadata(ctx context.Context, c replica.Change, old row) (*o
 	if st, err := statFile(fd); err != nil || !st.same(old.st) {
 		return nil, errors.Join(replica.ErrChanged, err)
 	}
-	st, err := adjust(fd, c.New, old.st)
+	st, err := h.adjust(fd, c.New, old.st)
 	if err == nil && !supported && st.mtime != old.st.mtime && c.Old.Content.Known {
 		err = h.verify(ctx, file, c.Old.Content)
 	}
@@ -52,9 +52,9 @@ func (h *handle) setMetadata(ctx context.Context, c replica.Change, old row) (*o
 }
 
 // adjust sets mode and time of an open file; ErrChanged if it was edited meanwhile.
-func adjust(fd int, e *object.Entry, was stat) (stat, error) {
+func (h *handle) adjust(fd int, e *object.Entry, was stat) (stat, error) {
 	if e.Mode != was.mode&0o7777 {
-		if err := unix.Fchmod(fd, e.Mode); err != nil {
+		if err := h.tolerate(unix.Fchmod(fd, e.Mode)); err != nil {
 			return was, err
 		}
 	}
@@ -90,7 +90,7 @@ func (h *handle) makeReadable(c replica.Change, old *row) error {
 	if st, err := statFile(fd); err != nil || !st.same(old.st) {
 		return errors.Join(replica.ErrChanged, err)
 	}
-	if err := chmodPath(fd, c.New.Mode); err != nil {
+	if err := h.tolerate(chmodPath(fd, c.New.Mode)); err != nil {
 		return err
 	}
 	st, err := statFile(fd)
@@ -125,7 +125,7 @@ func (h *handle) chmodDirectory(c replica.Change, old row) (*object.Entry, error
 	if st, err := statFile(fd); err != nil || !st.same(old.st) {
 		return nil, errors.Join(replica.ErrChanged, err)
 	}
-	if err := chmodPath(fd, c.New.Mode); err != nil {
+	if err := h.tolerate(chmodPath(fd, c.New.Mode)); err != nil {
 		return nil, err
 	}
 	st, err := statFile(fd)

@@ -18,6 +18,7 @@ import (
 // Temporary names say what to do with them after a crash. They are read by List, and have the form
 //
 //	.ensync-tmp.w.OWNER.RANDOM                                   bytes on their way in
+//	.ensync-tmp.n.OWNER.RANDOM.NAME                              an empty file, to see what becomes of NAME
 //	.ensync-tmp.x.OWNER.RANDOM.MINE.INODE.SIZE.MTIME.NAME        to be exchanged with NAME
 //	.ensync-tmp.a.OWNER.RANDOM.0.INODE.SIZE.MTIME.NAME           taken away from NAME
 //
@@ -29,6 +30,7 @@ import (
 // undone by us; no bytes are lost, since what it took away is judged by the same rule as it would have judged it.
 const (
 	writing   = 'w'
+	trying    = 'n'
 	exchanged = 'x'
 	aside     = 'a'
 )
@@ -67,6 +69,11 @@ func (o owner) tempName() string {
 	return fmt.Sprintf("%s%c.%s.%s", replica.TempPrefix, writing, o, random())
 }
 
+// trialPrefix is what a name is tried behind.
+func (o owner) trialPrefix() string {
+	return fmt.Sprintf("%s%c.%s.%s.", replica.TempPrefix, trying, o, random())
+}
+
 // transitName is the name under which an entry called name passes out of the directory.
 func (o owner) transitName(kind byte, mine uint64, old stat, name string) string {
 	s := fmt.Sprintf("%s%c.%s.%s.%s.%s.%s.%s.", replica.TempPrefix, kind, o, random(), base36(mine), base36(old.ino),
@@ -86,6 +93,9 @@ func parseTemp(s string) (tempName, bool) {
 	t := tempName{kind: parts[0][0], owner: parts[1]}
 	if t.kind == writing {
 		return t, len(parts) == 3
+	}
+	if t.kind == trying { // the dot and all behind it may be lost
+		return t, true
 	}
 	if t.kind != exchanged && t.kind != aside || len(parts) != 8 || !object.ValidName(parts[7]) {
 		return tempName{}, false
@@ -108,7 +118,7 @@ func (h *handle) recover(temp string, t tempName) bool {
 	if err != nil {
 		return false
 	}
-	ours := t.kind == writing || st.ino == t.mine
+	ours := t.kind == writing || t.kind == trying || st.ino == t.mine
 	known := st.ino == t.old.ino && (st.kind() == object.Directory || st.size == t.old.size && st.mtime == t.old.mtime)
 	if t.kind == aside && !ours {
 		// Taken away, and nothing put in its place: undo, the next sync will decide again.

@@ -126,6 +126,9 @@ func (d *directory) serverChange(s step) replica.Change {
 	if c.New != nil && c.New.Kind == object.File {
 		if c.Old != nil && c.Old.SameContent(*c.New) {
 			c.New.Content = c.Old.Content
+			if c.New.ModTime == d.limits.Kept(c.Old.ModTime) {
+				c.New.ModTime = c.Old.ModTime // the client can't show all of it, and nobody changed it
+			}
 		} else {
 			open := func(ctx context.Context) (io.ReadCloser, error) { return d.Client.Open(ctx, d.dir, s.n.client) }
 			c.Source = d.watched(Remote, replica.Join(d.dir, s.n.text()), open)
@@ -239,7 +242,7 @@ func (d *directory) note(side Side, s step, c replica.Change, r replica.Result, 
 	}
 	agreed := replica.Entry{Name: s.n.text()}
 	if r.Entry != nil {
-		agreed = s.out.Agreed(*r.Entry)
+		agreed = d.limits.Shown(s.out.Agreed(*r.Entry))
 		agreed.Name = s.n.text()
 	}
 	d.locked(func() {

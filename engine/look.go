@@ -42,7 +42,7 @@ func (p *pass) look(v *visit) error {
 	if err != nil {
 		return err
 	}
-	if v.same && !p.focus.has(v.dir) && !p.Rules.NeedsListings() && unchanged(client, known.Entries) {
+	if v.same && !p.focus.has(v.dir) && !p.Rules.NeedsListings() && p.unchanged(v.dir, client, known.Entries) {
 		v.knownMark = known.Mark
 		v.state = v.state.Enter(nil, nil)
 		return p.enterSame(v, client)
@@ -51,7 +51,7 @@ func (p *pass) look(v *visit) error {
 	if err != nil {
 		return err
 	}
-	d := &directory{pass: p, visit: v, names: listings{lists: [3][]replica.Entry{client, known.Entries, server}},
+	d := &directory{pass: p, visit: v, limits: p.limits(v.dir), names: listings{lists: [3][]replica.Entry{client, known.Entries, server}},
 		reserved: map[string]bool{}}
 	v.knownMark = known.Mark
 	v.state = v.state.Enter(facts(client), facts(server))
@@ -106,8 +106,26 @@ func (p *pass) serverSame(v *visit) (bool, error) {
 }
 
 // unchanged reports whether the client's listing says just what the ancestor does.
-func unchanged(client, known []replica.Entry) bool {
-	return slices.EqualFunc(client, known, func(c, a replica.Entry) bool { return c.Name == a.Name && c.Equal(a) })
+func (p *pass) unchanged(dir string, client, known []replica.Entry) bool {
+	equal := func(c, a replica.Entry) bool { return c.Name == a.Name && c.Equal(a) }
+	if slices.EqualFunc(client, known, equal) {
+		return true
+	}
+	if !p.limits(dir).NoModes {
+		return false
+	}
+	return slices.EqualFunc(client, known, func(c, a replica.Entry) bool {
+		c.Mode = a.Mode
+		return equal(c, a)
+	})
+}
+
+// limits is what the client's file system can't keep of the entries of a directory.
+func (p *pass) limits(dir string) replica.Limits {
+	if limited, ok := p.Client.(replica.Limited); ok {
+		return limited.Limits(dir)
+	}
+	return replica.Limits{}
 }
 
 // enterSame goes on below a directory whose own entries are all in sync.
@@ -185,9 +203,10 @@ type directory struct {
 	*pass
 	*visit
 	names  listings
-	more   []name // to be decided on once more, after something moved aside
-	count  int    // names decided on and not carried out
-	client []step // changes to make, by side
+	limits replica.Limits // of the client; the ancestor has what is shown within them
+	more   []name         // to be decided on once more, after something moved aside
+	count  int            // names decided on and not carried out
+	client []step         // changes to make, by side
 	server []step
 	below  []*visit
 	agreed []ancestor.Agreed // found in sync: what the ancestor has otherwise
@@ -262,22 +281,23 @@ func (d *directory) locked(fn func()) {
 func (d *directory) inspect(n name) {
 	path := replica.Join(d.dir, n.text())
 	mode, trust, inside := d.state.Entry(rules.FactsOf(bestKnown(n)))
-	mode = d.modeOf(path, mode)
-	real := n.client
+	mode, trust = d.modeOf(path, mode), trust && !d.limits.NoModes
+	real := n
+	n.known, n.server = d.limits.Shown(n.known), d.limits.Shown(n.server)
 	if !trust {
 		n.client.Mode = trusted(n)
 	}
 	in := plan.Input{Client: n.client, Ancestor: n.known, Server: n.server}
 	if plan.NeedsContent(in) {
-		e, err := d.Client.Hash(d.ctx, d.dir, real)
+		e, err := d.Client.Hash(d.ctx, d.dir, real.client)
 		if err != nil {
 			d.failed(d.visit, path, err)
 			return
 		}
-		real.Content, n.client.Content, in.Client.Content = e.Content, e.Content, e.Content
+		real.client.Content, n.client.Content, in.Client.Content = e.Content, e.Content, e.Content
 	}
 	out := plan.Decide(in, mode)
-	s := step{n: name{client: real, known: n.known, server: n.server}, out: out, inside: inside, trust: trust}
+	s := step{n: real, out: out, inside: inside, trust: trust}
 	d.tell(Event{Kind: Inspected, Path: path, Old: &n.client, New: &n.server, Outcome: out, Below: d.visit.below})
 	if out.LeavesDifference() {
 		d.locked(func() { d.differs = true })
@@ -452,7 +472,8 @@ func (d *directory) noteFound() {
 	})
 }
 
-// taken reports whether any of the three trees has a name.
+// taken reports whether any of the three trees has a name, or the client has one that is the same to its file system.
 func (d *directory) taken(text string) bool {
-	return d.reserved[text] || d.names.has(text)
+	limited, ok := d.Client.(replica.Limited)
+	return d.reserved[text] || d.names.has(text) || ok && limited.Taken(d.dir, text)
 }

@@ -88,7 +88,7 @@ func (a *app) resolve(ctx context.Context, dir string, paths []string, keep stri
 func findIssue(issues []ancestor.Issue, candidates []string) (ancestor.Issue, bool) {
 	for _, path := range candidates {
 		for _, i := range issues {
-			if i.Path == path || i.Kind == ancestor.Copied && original(i) == path {
+			if i.Path == path && i.Kind != ancestor.Aside || i.Kind == ancestor.Copied && original(i) == path {
 				return i, true
 			}
 		}

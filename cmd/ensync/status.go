@@ -23,6 +23,9 @@ func (a *app) statusCommand() *cobra.Command {
 		Long: `Show when the last sync was, whether the tree is mounted, and each entry that failed
 or stays out of sync, with the reason. The exit code is 3 if there are any.
 
+What is in sync, but has another name on this machine since its file system can't hold
+it beside the others, is listed as kept aside. It does not change the exit code.
+
 Only for a tree that was mounted and is not now, the passphrase is needed: what a mount
 keeps on this machine is encrypted.`,
 		Args: between(0, 1),
@@ -159,11 +162,14 @@ func (a *app) printStatus(cfg *config.Config, st service.Status) error {
 	if n := st.Pending.Names; n > 0 {
 		p("only here", "%s, %s, since %s", plural(n, "entry", "entries"), sizeText(int64(st.Pending.Bytes)), timeText(st.Pending.Since))
 	}
-	var differ, copies []ancestor.Issue
+	var differ, copies, aside []ancestor.Issue
 	for _, i := range st.Issues {
-		if i.InSync() {
+		switch {
+		case i.Kind == ancestor.Aside:
+			aside = append(aside, i)
+		case i.InSync():
 			copies = append(copies, i)
-		} else {
+		default:
 			differ = append(differ, i)
 		}
 	}
@@ -176,6 +182,10 @@ func (a *app) printStatus(cfg *config.Config, st service.Status) error {
 	if len(copies) > 0 {
 		p("copies", "%d; ensync conflicts tells whose they are", len(copies))
 		a.printIssues(copies)
+	}
+	if len(aside) > 0 {
+		p("kept aside", "%s", plural(len(aside), "entry", "entries"))
+		a.printIssues(aside)
 	}
 	return nil
 }

@@ -110,7 +110,7 @@ func (r *syncRun) withMounted(ctx context.Context, st *session.Store, only bool)
 }
 
 func (r *syncRun) withDirectory(ctx context.Context, st *session.Store) error {
-	replica, err := st.OpenDirectory(r.flags.strategy == "scrub")
+	replica, err := st.OpenDirectory(ctx, r.flags.strategy == "scrub")
 	if err != nil {
 		return err
 	}

@@ -57,8 +57,9 @@ type Issue struct {
 	Other  object.Author `json:"other,omitzero"`
 }
 
-// InSync reports whether both sides have the same, all the same: a conflict copy is only something to be looked at.
-func (i Issue) InSync() bool { return i.Kind == Copied }
+// InSync reports whether both sides have the same, all the same: a conflict copy is only something to be looked at, and so
+// is what has another name here.
+func (i Issue) InSync() bool { return i.Kind == Copied || i.Kind == Aside }
 
 // IssueKind says what is wrong with an entry.
 type IssueKind string
@@ -68,6 +69,7 @@ const (
 	Failed     IssueKind = "failed"     // an operation on it failed; it is tried again
 	Unsynced   IssueKind = "unsynced"   // the rules let nothing be done
 	Conflicted IssueKind = "conflicted" // both sides changed it, and the rules let nothing be done
+	Aside      IssueKind = "aside"      // it is in sync, and has another name on this machine; see LocalName
 	Copied     IssueKind = "copied"     // a conflict copy: both versions were kept, this one under another name
 )
 
@@ -88,6 +90,7 @@ CREATE TABLE IF NOT EXISTS dir      (pkey BLOB PRIMARY KEY, body BLOB NOT NULL) 
 CREATE TABLE IF NOT EXISTS issue    (pkey BLOB PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS prepared (tag BLOB PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS announced (tag TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS name     (pkey BLOB PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta     (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 `
 

@@ -222,10 +222,12 @@ func FuzzDecode(f *testing.F) {
 	f.Add(encodeUpdate(Update{Moves: []Move{{"a", "b", "c"}}, Entries: []Agreed{{"d", file("f", 1)}},
 		Marks: map[string]string{"d": "m"}}))
 	f.Add(encodeIssues([]Issue{{Path: "p", Kind: Failed, Reason: "r"}}))
+	f.Add(encodeName(LocalName{Dir: "d", Store: "F", Local: "F~aside1", Beside: "f", Why: Clash, DirID: "1"}))
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		decodeDir(b)
 		decodeUpdate(b)
 		decodeIssues(b)
+		decodeName(b)
 	})
 }
 

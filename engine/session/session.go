@@ -15,6 +15,7 @@ import (
 	"ensync/engine/ancestor"
 	"ensync/engine/config"
 	"ensync/engine/localdir"
+	"ensync/engine/naming"
 	"ensync/engine/plan"
 	"ensync/engine/remote"
 	"ensync/engine/replica"
@@ -206,7 +207,7 @@ func (r *Replica) Close() error {
 
 // OpenDirectory opens the configured ordinary directory as a replica. scrub makes it forget all hashes first, so that
 // every file is read anew.
-func (s *Store) OpenDirectory(scrub bool) (*Replica, error) {
+func (s *Store) OpenDirectory(ctx context.Context, scrub bool) (*Replica, error) {
 	path := s.Config.General.Path
 	if info, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("open the local tree %s: %w; if its disk is not mounted, mount it; nothing was changed", path, err)
@@ -222,7 +223,7 @@ func (s *Store) OpenDirectory(scrub bool) (*Replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.openDirectory(path, private, scrub)
+	r, err := s.openDirectory(ctx, path, private, scrub)
 	if err != nil {
 		return nil, errors.Join(err, unlock())
 	}
@@ -230,7 +231,7 @@ func (s *Store) OpenDirectory(scrub bool) (*Replica, error) {
 	return r, nil
 }
 
-func (s *Store) openDirectory(path, private string, scrub bool) (*Replica, error) {
+func (s *Store) openDirectory(ctx context.Context, path, private string, scrub bool) (*Replica, error) {
 	if err := checkCopied(private); err != nil {
 		return nil, err
 	}
@@ -246,7 +247,7 @@ func (s *Store) openDirectory(path, private string, scrub bool) (*Replica, error
 	if err != nil {
 		return nil, err
 	}
-	r := &Replica{Client: d, close: []func() error{d.Close}}
+	r := &Replica{close: []func() error{d.Close}}
 	if r.Identity, err = d.Identity(); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -254,6 +255,9 @@ func (s *Store) openDirectory(path, private string, scrub bool) (*Replica, error
 		return nil, errors.Join(err, r.Close())
 	}
 	r.close = append(r.close, r.Ancestor.Close)
+	if r.Client, err = naming.Open(ctx, d, r.Ancestor, s.notice); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
 	if err := markCopied(private); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}

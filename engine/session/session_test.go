@@ -82,7 +82,7 @@ func trySync(t *testing.T, cfg *config.Config, req Request) (engine.Summary, err
 		return engine.Summary{}, err
 	}
 	defer root.Close()
-	r, err := s.OpenDirectory(false)
+	r, err := s.OpenDirectory(t.Context(), false)
 	if err != nil {
 		return engine.Summary{}, err
 	}

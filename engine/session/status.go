@@ -46,7 +46,15 @@ func standing(ctx context.Context, db *ancestor.DB) (s Standing, err error) {
 			return s, err
 		}
 	}
-	s.Issues, err = db.Issues(ctx)
+	if s.Issues, err = db.Issues(ctx); err != nil {
+		return s, err
+	}
+	names, err := db.LocalNames(ctx)
+	for _, n := range names {
+		if n.IsAside() {
+			s.Issues = append(s.Issues, n.Issue())
+		}
+	}
 	return s, err
 }
 

@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"ensync/engine/config"
-	"ensync/engine/replica"
+	"ensync/engine/localdir"
 	"ensync/engine/session"
 	"ensync/keys"
 	"ensync/store"
@@ -283,29 +283,21 @@ func (s *setup) undo() error {
 	return err
 }
 
-// probe looks whether the local file system keeps permissions. A probe that fails says nothing.
+// probe looks what is odd about the local file system. A probe that fails says nothing.
 func (s *setup) probe(context.Context) error {
-	if keepsModes(s.settings.Path) {
+	d, err := localdir.Open(s.settings.Path, "", nil, localdir.Options{})
+	if err != nil {
 		return nil
 	}
-	s.settings.TrustClientMode = false
-	s.talk.Say(fmt.Sprintf("%s does not keep permissions of files: changes to them there will be ignored (trust_client_unix_mode = false).",
-		s.settings.Path))
+	traits, err := d.Traits()
+	if err := errors.Join(err, d.Close()); err != nil {
+		return nil
+	}
+	s.settings.TrustClientMode = !traits.NoModes
+	if odd := traits.Sentences(); len(odd) > 0 {
+		s.talk.Say(fmt.Sprintf("The file system of %s:\n  %s.", s.settings.Path, strings.Join(odd, ".\n  ")))
+	}
 	return nil
-}
-
-func keepsModes(dir string) bool {
-	f, err := os.CreateTemp(dir, replica.TempPrefix+"probe-*")
-	if err != nil {
-		return true
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	if err := f.Chmod(0o111); err != nil {
-		return true
-	}
-	info, err := os.Lstat(f.Name())
-	return err != nil || info.Mode().Perm() == 0o111
 }
 
 // write makes the root, if it is a new one, and at last the configuration.

@@ -45,7 +45,7 @@ func Create(ctx context.Context, b backend.Backend, p Params, pass []byte, keyNa
 		chain.Close()
 		return nil, err
 	}
-	s, err := open(ctx, b, f, k, chain, opt)
+	s, err := open(ctx, askEarly(ctx, b, nil), f, k, chain, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (s *Store) finishCreate(ctx context.Context) error {
 	if err != nil {
 		return got(formatObject, err)
 	}
-	k, _, err := loadKeys(ctx, s.b, s.format, nil)
+	k, _, err := loadKeys(ctx, s.b.Load, s.format, nil)
 	if err != nil {
 		return err
 	}

@@ -134,7 +134,7 @@ func readDir(ctx context.Context, s *Store, t object.Tree, file func(object.Entr
 // reopen makes a store over another backend that shares the unlocked keys, so that a test can do it thousands of times.
 func reopen(t testing.TB, s *Store, b backend.Backend) *Store {
 	t.Helper()
-	c, err := open(t.Context(), b, s.format, s.file, s.Keys(), Options{Workers: 1})
+	c, err := open(t.Context(), askEarly(t.Context(), b, nil), s.format, s.file, s.Keys(), Options{Workers: 1})
 	must(t, err)
 	t.Cleanup(func() { c.index.Close() })
 	return c

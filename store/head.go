@@ -51,6 +51,9 @@ func (r *Root) ReadGroup() (*keys.Group, error) { return r.s.group(r.info.Read) 
 // Head reads the newest state: one request if nothing changed. It must be signed by the write group, belong to this store
 // and root, and be or descend from the newest one that this client has seen: else ErrRollback, which names both.
 func (r *Root) Head(ctx context.Context) (Head, error) {
+	if h, ok, err := r.earlyHead(ctx); ok || err != nil {
+		return h, err
+	}
 	raw, version, err := r.s.b.Load(ctx, headObject(r.info.ID))
 	if err != nil {
 		return Head{}, got(headObject(r.info.ID), err)
@@ -61,6 +64,28 @@ func (r *Root) Head(ctx context.Context) (Head, error) {
 	}
 	h.object = version
 	return h, r.descends(ctx, h)
+}
+
+// earlyHead is Head with the answer to the early question, if there is one. What another process of this client has seen
+// or committed meanwhile is known to the memory before it is known to anything that a caller compares a head with: an
+// answer that is older than that is dropped, so that it is never taken for a state that the store went back to.
+func (r *Root) earlyHead(ctx context.Context) (Head, bool, error) {
+	a, ok := r.s.early.take(ctx, headObject(r.info.ID))
+	if !ok || a.err != nil {
+		return Head{}, false, ctx.Err()
+	}
+	h, err := r.parse(a.data)
+	if err != nil {
+		return Head{}, false, nil // it is asked for again, and what is wrong then counts
+	}
+	if err := r.s.opt.Memory.read(); err != nil {
+		return Head{}, false, err
+	}
+	if h.Seq < r.s.opt.Memory.root(r.info.ID).Seq {
+		return Head{}, false, nil
+	}
+	h.object = a.version
+	return h, true, r.descends(ctx, h)
 }
 
 func (r *Root) parse(raw []byte) (Head, error) {

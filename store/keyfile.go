@@ -14,6 +14,6 @@ func ReadKeys(ctx context.Context, b backend.Backend, mem *Memory) (*keys.File, 
 	if err != nil {
 		return nil, err
 	}
-	k, _, err := loadKeys(ctx, b, f, mem)
+	k, _, err := loadKeys(ctx, b.Load, f, mem)
 	return k, err
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"ensync/keys"
 	"ensync/store/object"
@@ -24,12 +25,13 @@ type Memory struct {
 }
 
 type memoryData struct {
-	StoreID hexBytes            `json:"store_id,omitempty"`
-	Format  []byte              `json:"format,omitempty"`
-	Keys    []byte              `json:"keys,omitempty"`
-	Pin     *keys.Pin           `json:"pin,omitempty"`
-	List    listSeen            `json:"list"`
-	Roots   map[string]rootSeen `json:"roots,omitempty"` // by root id in hexadecimal
+	StoreID    hexBytes            `json:"store_id,omitempty"`
+	Format     []byte              `json:"format,omitempty"`
+	FormatSeen time.Time           `json:"format_seen,omitzero"` // in the store
+	Keys       []byte              `json:"keys,omitempty"`
+	Pin        *keys.Pin           `json:"pin,omitempty"`
+	List       listSeen            `json:"list"`
+	Roots      map[string]rootSeen `json:"roots,omitempty"` // by root id in hexadecimal
 }
 
 // listSeen is the newest list of roots that was seen.

@@ -32,7 +32,7 @@ type Rollback struct {
 // what is remembered, if that is so. What it tells was authenticated, except that it may be old.
 func (s *Store) Rollback(ctx context.Context, name string) (Rollback, error) {
 	rb := Rollback{Name: name}
-	_, err := s.loadRoots(ctx)
+	_, err := s.loadRoots(ctx, s.b.Load)
 	if err = rb.refused(err); err != nil {
 		return rb, err
 	}

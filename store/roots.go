@@ -44,7 +44,7 @@ type rootList struct {
 
 // Roots returns the roots of the store, sorted by name.
 func (s *Store) Roots(ctx context.Context) ([]RootInfo, error) {
-	l, err := s.loadRoots(ctx)
+	l, err := s.loadRoots(ctx, s.early.load)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func (s *Store) Roots(ctx context.Context) ([]RootInfo, error) {
 
 // Root returns the root of that name; ErrNoRoot if there is none.
 func (s *Store) Root(ctx context.Context, name string) (*Root, error) {
-	l, err := s.loadRoots(ctx)
+	l, err := s.loadRoots(ctx, s.early.load)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func (s *Store) CreateRoot(ctx context.Context, name string, mode uint32) (*Root
 	if _, err := rand.Read(r.info.ID[:]); err != nil {
 		return nil, err
 	}
-	if l, err := s.loadRoots(ctx); err != nil {
+	if l, err := s.loadRoots(ctx, s.b.Load); err != nil {
 		return nil, err
 	} else if l.find(name) >= 0 {
 		return nil, fmt.Errorf("create root %q: %w", name, ErrRootExists)
@@ -124,7 +124,7 @@ func (s *Store) RemoveRoot(ctx context.Context, name string) error {
 // editList changes the list of roots, again and again while other clients are faster.
 func (s *Store) editList(ctx context.Context, edit func(*rootList) error) error {
 	for range 16 {
-		l, err := s.loadRoots(ctx)
+		l, err := s.loadRoots(ctx, s.b.Load)
 		if err != nil {
 			return err
 		}
@@ -200,8 +200,8 @@ func parseRootList(b []byte) (*rootList, [32]byte, error) {
 }
 
 // loadRoots reads the list of roots and checks it against what this client remembers.
-func (s *Store) loadRoots(ctx context.Context) (*rootList, error) {
-	raw, version, err := s.b.Load(ctx, rootsObject)
+func (s *Store) loadRoots(ctx context.Context, load loader) (*rootList, error) {
+	raw, version, err := load(ctx, rootsObject)
 	if err != nil {
 		return nil, got(rootsObject, err)
 	}

@@ -46,14 +46,16 @@ type Cache interface {
 
 // Options are what a client brings to a store.
 type Options struct {
-	Memory      *Memory // what this client remembers of the store; nil: no protection against roll-back
-	Cache       Cache   // of what is read, and of what was written; nil: none
-	CacheData   bool    // the cache keeps the data of files too, not only directories and the like
-	IndexDir    string  // directory of the local index database, which any number of processes may share; "": in memory
-	Client      string  // this client's name, sealed into commits; at most 255 bytes
-	Compression Level   // of what this client writes
-	Workers     int     // blocks worked on at once; 0: as many as there are processors
-	Hint        string  // name of the key that worked last time
+	Memory    *Memory // what this client remembers of the store; nil: no protection against roll-back
+	Cache     Cache   // of what is read, and of what was written; nil: none
+	CacheData bool    // the cache keeps the data of files too, not only directories and the like
+	IndexDir  string  // directory of the local index database, which any number of processes may share; "": in memory
+	// Local, if set, says cache and index directory when the id of the store is known.
+	Local       func(store [16]byte) (cache Cache, indexDir string)
+	Client      string // this client's name, sealed into commits; at most 255 bytes
+	Compression Level  // of what this client writes
+	Workers     int    // blocks worked on at once; 0: as many as there are processors
+	Hint        string // name of the key that worked last time
 }
 
 // Store is an open store. It may be used concurrently.
@@ -61,6 +63,7 @@ type Options struct {
 // Memory: up to readBuffer bytes of decoded blocks, next to what sessions hold.
 type Store struct {
 	b       backend.Backend
+	early   *early
 	opt     Options
 	format  *format
 	sealer  *block.Sealer
@@ -86,26 +89,40 @@ type Store struct {
 // nothing. Errors: ErrNoStore, ErrMissing, ErrDamaged, ErrUnsupported, ErrForeign, ErrReplaced, ErrRollback,
 // ErrTampered, ErrWrongPassphrase, and those of the backend. The store does not own b.
 func Open(ctx context.Context, b backend.Backend, pass []byte, opt Options) (*Store, error) {
-	f, err := loadFormat(ctx, b, opt.Memory)
+	e := askEarly(ctx, b, opt.Memory)
+	s, err := openEarly(ctx, e, pass, opt)
 	if err != nil {
-		return nil, err
+		e.close()
 	}
-	k, _, err := loadKeys(ctx, b, f, opt.Memory)
+	return s, err
+}
+
+func openEarly(ctx context.Context, e *early, pass []byte, opt Options) (*Store, error) {
+	f, k, err := e.openObjects(ctx, opt.Memory)
 	if err != nil {
 		return nil, err
 	}
 	chain, err := k.UnlockContext(ctx, pass, opt.Hint)
 	if err != nil {
-		return nil, fmt.Errorf("object %s of %s: %w", keysObject, b.Location(), err)
+		return nil, fmt.Errorf("object %s of %s: %w", keysObject, e.b.Location(), err)
 	}
-	return open(ctx, b, f, k, chain, opt)
+	s, err := open(ctx, e, f, k, chain, opt)
+	if err == nil && e.sawFormat {
+		if err = opt.Memory.sawFormat(f); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	return s, err
 }
 
-func open(ctx context.Context, b backend.Backend, f *format, k *keys.File, chain *keys.Chain, opt Options) (*Store, error) {
+func open(ctx context.Context, e *early, f *format, k *keys.File, chain *keys.Chain, opt Options) (*Store, error) {
 	if opt.Workers <= 0 {
 		opt.Workers = runtime.GOMAXPROCS(0)
 	}
-	s := &Store{b: b, opt: opt, format: f, file: k, chain: chain, macs: map[string]*block.MAC{},
+	if opt.Local != nil {
+		opt.Cache, opt.IndexDir = opt.Local(f.id)
+	}
+	s := &Store{b: e.b, early: e, opt: opt, format: f, file: k, chain: chain, macs: map[string]*block.MAC{},
 		blocks: newBlockCache(readBuffer), work: make(chan struct{}, opt.Workers+1),
 		streams: make(chan struct{}, opt.Workers+1), refresh: newRefresher()}
 	if err := s.setUp(ctx); err != nil {
@@ -140,6 +157,10 @@ func (s *Store) setUp(ctx context.Context) error {
 // loadFormat reads the format object. What it finds must be what mem remembers, byte for byte.
 func loadFormat(ctx context.Context, b backend.Backend, mem *Memory) (*format, error) {
 	raw, err := b.Get(ctx, formatObject, 0, -1)
+	return checkFormat(ctx, b, mem, raw, err)
+}
+
+func checkFormat(ctx context.Context, b backend.Backend, mem *Memory, raw []byte, err error) (*format, error) {
 	if err != nil {
 		err = absent(ctx, b, formatObject, err)
 		if _, known := mem.known(); known && errors.Is(err, ErrNoStore) {
@@ -170,9 +191,12 @@ func (m *Memory) known() (id [16]byte, known bool) {
 	return m.StoreID()
 }
 
+// loader is Load of a backend, or something like it.
+type loader func(ctx context.Context, name string) ([]byte, backend.Version, error)
+
 // loadKeys reads the key store and checks it against f and what mem remembers.
-func loadKeys(ctx context.Context, b backend.Backend, f *format, mem *Memory) (*keys.File, backend.Version, error) {
-	raw, version, err := b.Load(ctx, keysObject)
+func loadKeys(ctx context.Context, load loader, f *format, mem *Memory) (*keys.File, backend.Version, error) {
+	raw, version, err := load(ctx, keysObject)
 	if err != nil {
 		return nil, "", got(keysObject, err)
 	}
@@ -244,6 +268,7 @@ func (s *Store) Params() Params {
 
 // Close gives back what the store holds and wipes its keys. No call may follow, and none may be under way.
 func (s *Store) Close() error {
+	s.early.close()
 	err := s.index.Close()
 	s.Keys().Close()
 	return err
@@ -261,7 +286,7 @@ func (s *Store) group(name string) (*keys.Group, error) {
 // faster, up to 16 times; edit is then called anew. Both are durable when it returns nil.
 func (s *Store) EditKeys(ctx context.Context, edit func(*keys.File) (*keys.File, error)) error {
 	for range 16 {
-		old, version, err := loadKeys(ctx, s.b, s.format, s.opt.Memory)
+		old, version, err := loadKeys(ctx, s.b.Load, s.format, s.opt.Memory)
 		if err != nil {
 			return err
 		}

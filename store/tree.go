@@ -28,14 +28,30 @@ const (
 // Blocks end at an entry with a probability that grows with its length, decided by a keyed hash of its name: changing an
 // entry changes the block it is in and the list above, and nothing else.
 func (w *Session) PutTree(ctx context.Context, group *keys.Group, entries []object.Entry) (object.Tree, error) {
+	return w.ReplaceTree(ctx, group, object.Tree{}, entries)
+}
+
+// ReplaceTree is PutTree of what a directory has become. old is what it was: a tree that belongs to the head which the
+// coming commit replaces, or that was put in this session; zero if it was none. The blocks of old need no look whether
+// they are there: that head, and what it and its parents tell of, stands on them.
+func (w *Session) ReplaceTree(ctx context.Context, group *keys.Group, old object.Tree, entries []object.Entry) (object.Tree, error) {
 	mac, err := w.s.mac(group)
 	if err != nil {
 		return object.Tree{}, err
 	}
+	to := onto{Session: w}
+	if !old.IsZero() {
+		if to.held, err = w.s.treeBlocks(ctx, mac, old); err != nil {
+			if ctx.Err() != nil {
+				return object.Tree{}, err
+			}
+			to.held = nil // then every block is looked for
+		}
+	}
 	if !slices.IsSortedFunc(entries, byName) {
 		entries = slices.SortedFunc(slices.Values(entries), byName)
 	}
-	stream := w.s.newStream(ctx, w, mac, block.Tree, block.TreeList)
+	stream := w.s.newStream(ctx, to, mac, block.Tree, block.TreeList)
 	defer stream.abandon()
 	if err := cutEntries(mac, entries, stream.add); err != nil {
 		return object.Tree{}, err
@@ -43,6 +59,37 @@ func (w *Session) PutTree(ctx context.Context, group *keys.Group, entries []obje
 	var t object.Tree
 	t.Depth, t.Key, err = stream.finish()
 	return t, err
+}
+
+// onto is a session that need not care for some blocks.
+type onto struct {
+	*Session
+	held map[object.Key]bool
+}
+
+func (o onto) put(ctx context.Context, t block.Type, mac *block.MAC, plain []byte) (object.Key, error) {
+	if len(o.held) > 0 {
+		if key := mac.Sum(t, plain); o.held[key] {
+			o.count(len(plain), false)
+			return key, o.failed()
+		}
+	}
+	return o.Session.put(ctx, t, mac, plain)
+}
+
+// treeBlocks returns the keys of all blocks of a directory.
+func (s *Store) treeBlocks(ctx context.Context, mac *block.MAC, t object.Tree) (map[object.Key]bool, error) {
+	all := map[object.Key]bool{t.Key: true}
+	for depth := uint8(1); depth <= t.Depth; depth++ { // to the lists of each depth, and at last to the leaves
+		refs, err := s.level(ctx, mac, block.TreeList, t.Depth, depth, t.Key, -1, maxTree/64)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range refs {
+			all[r.Key] = true
+		}
+	}
+	return all, nil
 }
 
 func byName(a, b object.Entry) int { return cmp.Compare(a.Name, b.Name) }
@@ -138,11 +185,16 @@ func (s *Store) parseTree(blocks [][]byte) ([]object.Entry, error) {
 // leaves returns the blocks of a stream in order. length is that of the stream; -1: not known, then so is that of an
 // only leaf. More than limit blocks are an error.
 func (s *Store) leaves(ctx context.Context, mac *block.MAC, list block.Kind, depth uint8, key object.Key, length int64, limit int) ([]object.Ref, error) {
+	return s.level(ctx, mac, list, depth, depth, key, length, limit)
+}
+
+// level is leaves, but goes only some levels down.
+func (s *Store) level(ctx context.Context, mac *block.MAC, list block.Kind, depth, down uint8, key object.Key, length int64, limit int) ([]object.Ref, error) {
 	if depth > object.MaxDepth {
 		return nil, damaged(packPrefix+"*", fmt.Errorf("list of depth %d", depth))
 	}
 	refs := []object.Ref{{Key: key, Length: length}}
-	for ; depth > 0; depth-- {
+	for ; down > 0; depth, down = depth-1, down-1 {
 		var next []object.Ref
 		for _, r := range refs {
 			below, err := s.loadList(ctx, mac, block.Type{Kind: list, Depth: depth}, r)

@@ -75,7 +75,7 @@ func (t *Tree) set(ctx context.Context, n *node, c replica.Change, e object.Entr
 	var none object.Tree
 	if e.Kind == object.Directory {
 		var err error
-		if none, err = t.put(ctx, nil); err != nil {
+		if none, err = t.put(ctx, object.Tree{}, nil); err != nil {
 			return nil, err
 		}
 	}

@@ -41,8 +41,9 @@ type Store interface {
 	PutContent(ctx context.Context, r io.Reader) (object.Content, error)
 	// Adopt reports whether all of a content is in the store already, so that PutContent can be left out.
 	Adopt(ctx context.Context, c object.Content) (bool, error)
-	// PutTree stores a directory, like PutContent.
-	PutTree(ctx context.Context, entries []object.Entry) (object.Tree, error)
+	// PutTree stores a directory, like PutContent. old is the committed one whose place it takes, or one that was put
+	// since; zero if there is none.
+	PutTree(ctx context.Context, old object.Tree, entries []object.Entry) (object.Tree, error)
 	// Commit makes what was put durable, calls prepare with a tag, and replaces the head by one with this tree.
 	// replica.ErrLost if the head is no longer old.
 	Commit(ctx context.Context, old Head, tree object.Tree, prepare func(tag string) error) (Head, error)
@@ -159,9 +160,9 @@ func (t *Tree) read(ctx context.Context, tree object.Tree) ([]object.Entry, erro
 	return t.store.ReadTree(ctx, tree)
 }
 
-// put stores a directory.
-func (t *Tree) put(ctx context.Context, entries []object.Entry) (object.Tree, error) {
-	tree, err := t.store.PutTree(ctx, entries)
+// put stores a directory in the place of old.
+func (t *Tree) put(ctx context.Context, old object.Tree, entries []object.Entry) (object.Tree, error) {
+	tree, err := t.store.PutTree(ctx, old, entries)
 	if err == nil {
 		t.mu.Lock()
 		t.written[tree] = entries
@@ -263,7 +264,7 @@ func (t *Tree) write(ctx context.Context, n *node) error {
 		n.mu.Unlock()
 		return nil
 	}
-	tree, err := t.put(ctx, n.entries.all())
+	tree, err := t.put(ctx, n.base, n.entries.all())
 	if err == nil {
 		n.base, n.changed = tree, false
 	}

@@ -126,12 +126,12 @@ func (r *Root) Adopt(ctx context.Context, c object.Content) (bool, error) {
 }
 
 // PutTree implements Store.
-func (r *Root) PutTree(ctx context.Context, entries []object.Entry) (object.Tree, error) {
+func (r *Root) PutTree(ctx context.Context, old object.Tree, entries []object.Entry) (object.Tree, error) {
 	w, err := r.writer(ctx)
 	if err != nil {
 		return object.Tree{}, err
 	}
-	return w.PutTree(ctx, r.group, entries)
+	return w.ReplaceTree(ctx, r.group, old, entries)
 }
 
 // Commit implements Store.

@@ -35,6 +35,8 @@ type Options struct {
 	// KeepData lets the local cache hold the content of files too, as a mount wants it: what it wrote or read stays
 	// readable while the store is out of reach.
 	KeepData bool
+
+	wrap func(backend.Backend) backend.Backend // tests look at what goes to the store
 }
 
 // Store is an open store with what it stands on.
@@ -96,6 +98,9 @@ func OpenStore(ctx context.Context, cfg *config.Config, pass []byte, opt Options
 	if err != nil {
 		return nil, err
 	}
+	if opt.wrap != nil {
+		b = opt.wrap(b)
+	}
 	s := &Store{Config: cfg, Backend: b, notice: opt.Notice}
 	if s.notice == nil {
 		s.notice = func(string) {}
@@ -117,11 +122,10 @@ func (s *Store) open(ctx context.Context, pass []byte, o Options) error {
 		return err
 	}
 	opt := StoreOptions(s.Config)
-	opt.Memory = mem
-	if id, known := mem.StoreID(); known {
+	opt.Memory, opt.CacheData = mem, o.KeepData
+	opt.Local = func(id [16]byte) (store.Cache, string) {
 		s.cache = cache.New(cache.DefaultDir(), fmt.Sprintf("%x", id), s.Config.Mount.Cache)
-		opt.Cache, opt.CacheData = s.cache, o.KeepData
-		opt.IndexDir = indexDir(s.cache)
+		return s.cache, indexDir(s.cache)
 	}
 	if s.Store, err = store.Open(ctx, s.Backend, pass, opt); err != nil {
 		return errors.Join(err, s.closeCache())

@@ -67,12 +67,15 @@ func machine(t *testing.T, storePath string) *config.Config {
 
 func trySync(t *testing.T, cfg *config.Config, req Request) (engine.Summary, error) {
 	t.Helper()
-	ctx := context.Background()
-	p, err := Passphrase(ctx, cfg, Options{})
+	return trySyncWith(context.Background(), cfg, req, Options{})
+}
+
+func trySyncWith(ctx context.Context, cfg *config.Config, req Request, opt Options) (engine.Summary, error) {
+	p, err := Passphrase(ctx, cfg, opt)
 	if err != nil {
 		return engine.Summary{}, err
 	}
-	s, err := OpenStore(ctx, cfg, p, Options{})
+	s, err := OpenStore(ctx, cfg, p, opt)
 	if err != nil {
 		return engine.Summary{}, err
 	}
@@ -82,7 +85,7 @@ func trySync(t *testing.T, cfg *config.Config, req Request) (engine.Summary, err
 		return engine.Summary{}, err
 	}
 	defer root.Close()
-	r, err := s.OpenDirectory(t.Context(), false)
+	r, err := s.OpenDirectory(ctx, false)
 	if err != nil {
 		return engine.Summary{}, err
 	}

@@ -123,7 +123,7 @@ func (s *Store) Adopt(_ context.Context, c object.Content) (bool, error) {
 }
 
 // PutTree implements remote.Store.
-func (s *Store) PutTree(ctx context.Context, entries []object.Entry) (object.Tree, error) {
+func (s *Store) PutTree(ctx context.Context, _ object.Tree, entries []object.Entry) (object.Tree, error) {
 	if err := s.fault(ctx, "put"); err != nil {
 		return object.Tree{}, err
 	}

@@ -60,7 +60,7 @@ func connect(ctx context.Context, dial Dial, opt *Options) (*conn, error) {
 		c.http, err = clientHTTP2(ctx, c.stream, opt)
 	}
 	if !stop() {
-		err = errors.Join(context.Cause(ctx), err)
+		err = context.Cause(ctx)
 	}
 	if err != nil {
 		raw.Close()

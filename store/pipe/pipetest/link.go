@@ -35,15 +35,8 @@ type Link struct {
 
 const piece = 64 << 10
 
-// buffer is how much a lane holds, in bytes, before a writer waits: what is under way, and what systems hold before it.
-func (l Link) buffer() int {
-	if l.Bandwidth == 0 {
-		return 64 << 20
-	}
-	return 512<<10 + int(l.RTT.Seconds()*float64(l.Bandwidth))
-}
-
-// Pipe returns the two ends of a link. Closing one closes both.
+// Pipe returns the two ends of a link. Closing one closes both. A writer never waits: only the windows of HTTP/2 bound
+// what is under way. (A writer that waits holds locks, and time stands still in a bubble while others wait for those.)
 func (l Link) Pipe() (client, server io.ReadWriteCloser) {
 	up, down := newLane(l, l.Up), newLane(l, l.Down)
 	cut := func() { up.end(); down.end() }
@@ -70,10 +63,9 @@ type lane struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	parcels []parcel
-	held    int       // bytes in parcels
 	free    time.Time // when the line has sent what it was given
 	count   int64     // bytes that were written
-	stalled bool
+	broken  bool      // what is written from now on gets lost
 	ended   bool
 }
 
@@ -104,73 +96,58 @@ func (l *lane) write(b []byte) (n int, err error) {
 // add puts one piece on its way. false says that the link has ended.
 func (l *lane) add(part []byte) bool {
 	l.mu.Lock()
-	for !l.ended && (l.held > l.link.buffer() || l.stalled) {
-		l.changed.Wait()
-	}
+	defer l.mu.Unlock()
 	if l.ended {
-		l.mu.Unlock()
 		return false
 	}
-	data, repeat, cut := l.spoil(append([]byte(nil), part...))
-	now := time.Now()
-	if l.free.Before(now) {
+	if l.broken {
+		return true
+	}
+	data, copies := l.spoil(append([]byte(nil), part...))
+	if now := time.Now(); l.free.Before(now) {
 		l.free = now
 	}
 	if l.link.Bandwidth > 0 {
 		l.free = l.free.Add(time.Duration(len(data)) * time.Second / time.Duration(l.link.Bandwidth))
 	}
-	for range repeat {
-		l.parcels = append(l.parcels, parcel{data, l.free.Add(l.link.RTT / 2)})
-		l.held += len(data)
+	due := l.free.Add(l.link.RTT / 2)
+	for range copies {
+		l.parcels = append(l.parcels, parcel{data, due})
+	}
+	if l.broken && l.bad.Fault == Cut {
+		time.AfterFunc(time.Until(due), l.cut)
 	}
 	l.changed.Broadcast()
-	l.mu.Unlock()
-	if cut {
-		time.AfterFunc(l.link.RTT/2, l.cut)
-		<-l.gone()
-	}
-	return !cut
-}
-
-// gone is closed when the link has ended.
-func (l *lane) gone() <-chan struct{} {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		for !l.ended {
-			l.changed.Wait()
-		}
-	}()
-	return done
+	return true
 }
 
 // spoil does to a piece what the lane's fault says.
-func (l *lane) spoil(data []byte) (out []byte, repeat int, cut bool) {
+func (l *lane) spoil(data []byte) (out []byte, copies int) {
 	at := l.bad.At - l.count
 	l.count += int64(len(data))
 	if l.bad.Fault == None || at < 0 || at >= int64(len(data)) {
-		return data, 1, false
+		return data, 1
 	}
 	switch l.bad.Fault {
-	case Cut:
-		return data[:at], 1, true
-	case Stall:
-		l.stalled = true
-		return data[:at], 1, false
+	case Cut, Stall:
+		l.broken = true
+		return data[:at], 1
 	case Flip:
 		data[at] ^= 1
 	case Repeat:
-		return data, 2, false
+		return data, 2
 	}
-	return data, 1, false
+	return data, 1
 }
 
 func (l *lane) read(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
+		if len(l.parcels) > 0 && len(l.parcels[0].data) == 0 {
+			l.parcels = l.parcels[1:]
+			continue
+		}
 		if len(l.parcels) == 0 {
 			if l.ended {
 				return 0, io.EOF
@@ -189,11 +166,10 @@ func (l *lane) read(b []byte) (int, error) {
 	}
 	p := &l.parcels[0]
 	n := copy(b, p.data)
-	p.data, l.held = p.data[n:], l.held-n
+	p.data = p.data[n:]
 	if len(p.data) == 0 {
 		l.parcels = l.parcels[1:]
 	}
-	l.changed.Broadcast()
 	return n, nil
 }
 

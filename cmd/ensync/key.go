@@ -91,7 +91,7 @@ func (k *keyEdit) chain(spec, prompt string) (*keys.Chain, error) {
 		return nil, err
 	}
 	defer clear(pass)
-	file, err := session.Keys(k.ctx, k.cfg)
+	file, err := session.Keys(k.ctx, k.cfg, k.opt)
 	if err != nil {
 		return nil, err
 	}
@@ -298,7 +298,7 @@ func (a *app) keyList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			file, err := session.Keys(cmd.Context(), cfg)
+			file, err := session.Keys(cmd.Context(), cfg, session.Options{})
 			if errors.Is(err, store.ErrNoStore) {
 				return nil
 			}

@@ -22,7 +22,12 @@ func run() int {
 	ctx, stop := interruptible(os.Stderr)
 	defer stop()
 	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
-	err := a.command().ExecuteContext(ctx)
+	var err error
+	if isLoginShell(os.Args) {
+		err = a.loginShell(ctx)
+	} else {
+		err = a.command().ExecuteContext(ctx)
+	}
 	if a.release != nil {
 		a.release()
 	}

@@ -57,34 +57,36 @@ func (terminal) Ask(ctx context.Context, prompt string) ([]byte, error) {
 // person is a setup.Talk with a person: questions on stdout, answers on stdin.
 type person struct {
 	keys.Asker
-	out   *os.File
-	lines chan []byte // closed at the end of input
+	out     *os.File
+	in      *bufio.Reader
+	pending chan answer // of the question that waits for an answer; nil: none does
+}
+
+type answer struct {
+	text []byte
+	err  error
 }
 
 func newPerson(a *app) *person {
-	p := &person{Asker: a.asker(), out: a.stdout, lines: make(chan []byte)}
-	go func() {
-		defer close(p.lines)
-		for in := bufio.NewReader(a.stdin); ; {
-			text, err := in.ReadBytes('\n')
-			if len(text) > 0 {
-				p.lines <- text
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
-	return p
+	return &person{Asker: a.asker(), out: a.stdout, in: bufio.NewReader(a.stdin)}
 }
 
-// line reads one answer; false at the end of input.
+// line reads one answer; false at the end of input. Nothing is read before a question: what is typed then may be a
+// passphrase that somebody else asks for on the same terminal, ssh for one.
 func (p *person) line(ctx context.Context) (string, bool, error) {
+	if p.pending == nil {
+		p.pending = make(chan answer, 1)
+		go func(to chan<- answer) {
+			text, err := p.in.ReadBytes('\n')
+			to <- answer{text, err}
+		}(p.pending)
+	}
 	select {
-	case text, ok := <-p.lines:
-		return string(bytes.TrimRight(text, "\r\n")), ok, nil
+	case a := <-p.pending:
+		p.pending = nil
+		return string(bytes.TrimRight(a.text, "\r\n")), a.err == nil || len(a.text) > 0, nil
 	case <-ctx.Done():
-		return "", false, context.Cause(ctx)
+		return "", false, context.Cause(ctx) // the reading itself ends with the program
 	}
 }
 

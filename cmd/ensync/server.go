@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -24,6 +26,10 @@ until the client leaves. The client starts it, usually by ssh:
   server = "shell:ssh -T host ensync server PATH"
 
 Any number of servers may serve one store at the same time.
+
+As somebody's login shell, ensync serves the directory ensync-server-dir in the
+home directory (or what that is a symbolic link to) and nothing else, whatever it
+is asked to run: then server = "shell:ssh -T host".
 
 With --append-only nothing can be deleted, and what was written once can't be
 changed. What a client must be able to replace it still can: the heads that say
@@ -60,4 +66,22 @@ func (a *app) servePipe(ctx context.Context, path string, access pipe.Access) er
 	// A ^C at a client that was started beside us is the client's; we end when it does.
 	signal.Ignore(syscall.SIGINT)
 	return interrupted(ctx, session.Serve(ctx, abs, a.stdin, a.stdout, access, version()))
+}
+
+// isLoginShell reports whether ensync was started as somebody's login shell: with a name that starts with '-', or to run
+// a command, as sshd does.
+func isLoginShell(args []string) bool {
+	return len(args) > 0 && strings.HasPrefix(args[0], "-") || len(args) > 1 && args[1] == "-c"
+}
+
+// servedDir is what a login shell serves, in the home directory: a directory, or a symbolic link to one.
+const servedDir = "ensync-server-dir"
+
+// loginShell serves what it is there for, whatever it was asked to run.
+func (a *app) loginShell(ctx context.Context) error {
+	path := servedDir
+	if target, err := os.Readlink(path); err == nil {
+		path = target // of which the end may be missing: the client makes it when it makes the store
+	}
+	return a.servePipe(ctx, path, pipe.ReadWrite)
 }

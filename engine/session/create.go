@@ -10,7 +10,6 @@ import (
 	"ensync/store"
 	"ensync/store/backend"
 	"ensync/store/dir"
-	"ensync/store/pipe"
 )
 
 // CreateStore makes a store where the configuration says that one is, and opens it. It is store.Create: the place must
@@ -23,7 +22,7 @@ func CreateStore(ctx context.Context, cfg *config.Config, pass []byte, keyName s
 	if err != nil {
 		return nil, err
 	}
-	b, err := createBackend(ctx, cfg.General.Server)
+	b, err := createBackend(ctx, cfg.General.Server, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -45,17 +44,17 @@ func CreateStore(ctx context.Context, cfg *config.Config, pass []byte, keyName s
 }
 
 // createBackend makes the place where a store can lie, or finds it, and opens it.
-func createBackend(ctx context.Context, server config.Server) (backend.Backend, error) {
+func createBackend(ctx context.Context, server config.Server, opt Options) (backend.Backend, error) {
 	if server.Kind == config.ServerPath {
 		if err := dir.Create(server.Path); err != nil {
 			return nil, err
 		}
 	}
-	b, err := OpenBackend(server)
+	b, err := opt.open(server)
 	if err != nil {
 		return nil, err
 	}
-	if p, ok := b.(*pipe.Client); ok {
+	if p, ok := b.(interface{ Create(context.Context) error }); ok {
 		if err := p.Create(ctx); err != nil {
 			return nil, errors.Join(err, b.Close())
 		}
@@ -69,9 +68,9 @@ func params(cfg *config.Config) store.Params {
 }
 
 // Keys reads the configured store's key store without a passphrase. store.ErrNoStore if certainly nothing
-// is there.
-func Keys(ctx context.Context, cfg *config.Config) (*keys.File, error) {
-	b, err := OpenBackend(cfg.General.Server)
+// is there; backend.ErrNoPlace if not even the place for it is.
+func Keys(ctx context.Context, cfg *config.Config, opt Options) (*keys.File, error) {
+	b, err := opt.open(cfg.General.Server)
 	if err != nil {
 		return nil, err
 	}

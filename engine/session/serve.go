@@ -2,7 +2,10 @@ package session
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 
 	"ensync/store/backend"
 	"ensync/store/dir"
@@ -19,4 +22,11 @@ func Serve(ctx context.Context, path string, in io.Reader, out io.Writer, access
 type directory string
 
 func (d directory) Open() (backend.Backend, error) { return dir.Open(string(d)) }
-func (d directory) Create() error                  { return dir.Create(string(d)) }
+
+func (d directory) Create() error {
+	err := dir.Create(string(d))
+	if errors.Is(err, fs.ErrExist) { // no second attempt helps
+		err = fmt.Errorf("%w: %w", backend.ErrInvalid, err)
+	}
+	return err
+}

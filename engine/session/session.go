@@ -35,6 +35,8 @@ type Options struct {
 	// KeepData lets the local cache hold the content of files too, as a mount wants it: what it wrote or read stays
 	// readable while the store is out of reach.
 	KeepData bool
+	// Open opens the place where the store lies; nil: OpenBackend. What it returns is closed with the store.
+	Open func(config.Server) (backend.Backend, error)
 
 	wrap func(backend.Backend) backend.Backend // tests look at what goes to the store
 }
@@ -89,12 +91,19 @@ func OpenBackend(server config.Server) (backend.Backend, error) {
 	}
 }
 
+func (o Options) open(server config.Server) (backend.Backend, error) {
+	if o.Open != nil {
+		return o.Open(server)
+	}
+	return OpenBackend(server)
+}
+
 // OpenStore opens the configured store with a passphrase.
 func OpenStore(ctx context.Context, cfg *config.Config, pass []byte, opt Options) (*Store, error) {
 	if err := cfg.EnsurePrivateDir(); err != nil {
 		return nil, err
 	}
-	b, err := OpenBackend(cfg.General.Server)
+	b, err := opt.open(cfg.General.Server)
 	if err != nil {
 		return nil, err
 	}

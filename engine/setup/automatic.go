@@ -35,7 +35,7 @@ func Automatic(ctx context.Context, dir, path string, say func(string)) error {
 		return fmt.Errorf("set up: %w", err)
 	}
 	key := filepath.Join(dir, keyFile)
-	if missing(key) && isStore(place) {
+	if missing(key) && directory(place).isStore() {
 		return fmt.Errorf("set up: there is a store in %s already, but neither a configuration nor a key for it in %s; "+
 			"join it with ensync setup", place, dir)
 	}
@@ -115,11 +115,11 @@ func makeStore(ctx context.Context, dir, place, key, root string, say func(strin
 	}
 	defer clear(pass)
 	cfg := &config.Config{Dir: dir}
-	cfg.General.Server = config.Server{Kind: config.ServerPath, Path: place}
+	cfg.General.Server = directory(place).server()
 	cfg.General.Compression = config.CompressionBest
 	cfg.Mount.Cache = config.DefaultCache
-	_, err = session.Keys(ctx, cfg)
-	fresh := errors.Is(err, store.ErrNoStore) || !isStore(place)
+	_, err = session.Keys(ctx, cfg, session.Options{})
+	fresh := nothingThere(err)
 	if err != nil && !fresh {
 		return err
 	}

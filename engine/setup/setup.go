@@ -16,6 +16,7 @@ import (
 	"ensync/engine/session"
 	"ensync/keys"
 	"ensync/store"
+	"ensync/store/backend"
 )
 
 // ErrCancelled says that whoever was asked said no.
@@ -52,7 +53,7 @@ type Talk interface {
 type Request struct {
 	Config string // the directory for the configuration; must not exist
 	Local  string // the tree; must exist
-	Remote string // where the store lies: a directory, perhaps as path:DIRECTORY
+	Remote string // where the store lies: a directory, path:DIRECTORY, shell:COMMAND, or a place that ssh reaches
 	Key    string // where the passphrase comes from, as keys.ParseSource reads
 }
 
@@ -64,7 +65,7 @@ func Run(ctx context.Context, req Request, talk Talk) error {
 		return err
 	}
 	for _, step := range []func(context.Context) error{
-		s.askPlaces, s.askStore, s.openStore, s.chooseRoot, s.chooseCompression, s.chooseMode, s.probe, s.write,
+		s.askPlaces, s.askStore, s.reachStore, s.openStore, s.chooseRoot, s.chooseCompression, s.chooseMode, s.probe, s.write,
 	} {
 		if err := step(ctx); err != nil {
 			return errors.Join(err, s.undo())
@@ -72,11 +73,12 @@ func Run(ctx context.Context, req Request, talk Talk) error {
 	}
 	talk.Say(fmt.Sprintf("Wrote %s.\nRun \"ensync sync%s\" to sync for the first time.",
 		filepath.Join(s.dir, config.FileName), s.argument()))
-	return s.store.Close()
+	return errors.Join(s.store.Close(), s.place.close())
 }
 
 type setup struct {
 	talk     Talk
+	place    place
 	dir      string // the configuration directory, absolute
 	source   keys.Source
 	cfg      *config.Config
@@ -101,34 +103,16 @@ func begin(req Request, talk Talk) (*setup, error) {
 	if err != nil {
 		return nil, err
 	}
-	place, err := storePlace(req.Remote)
-	if err != nil {
+	s := &setup{talk: talk, dir: dir}
+	if s.place, err = parsePlace(req.Remote, abs); err != nil {
 		return nil, err
 	}
-	s := &setup{talk: talk, dir: dir}
-	server := "path:" + abs(place)
 	if s.source, err = keys.ParseSource(req.Key, cwd); err != nil {
 		return nil, err
 	}
-	s.settings = config.Default(abs(req.Local), server, keySpec(req.Key, abs))
+	s.settings = config.Default(abs(req.Local), "", keySpec(req.Key, abs))
 	s.cfg = &config.Config{Dir: dir}
-	if s.cfg.General.Server, err = config.ParseServer(server, cwd); err != nil {
-		return nil, err
-	}
 	return s, nil
-}
-
-// storePlace returns the directory that REMOTE names.
-func storePlace(remote string) (string, error) {
-	path, ok := strings.CutPrefix(remote, "path:")
-	switch {
-	case path == "":
-		return "", errors.New("set up: the place for the store is empty; name a directory")
-	case !ok && strings.Contains(remote, ":"):
-		return "", fmt.Errorf("set up: the store %s is on another machine, which this version can't reach; name a directory "+
-			"(write path:DIRECTORY if its name has a colon)", remote)
-	}
-	return path, nil
 }
 
 // keySpec is how the configuration names the source of the passphrase: a relative file was relative to here.
@@ -176,32 +160,20 @@ func (s *setup) askPlaces(ctx context.Context) error {
 
 // askStore looks at the place of the store before anything is made.
 func (s *setup) askStore(ctx context.Context) error {
-	place := s.cfg.General.Server.Path
-	if err := session.Apart(s.cfg.General.Server, s.settings.Path); err != nil {
-		return fmt.Errorf("set up: local tree %s: %w; choose another directory", s.settings.Path, err)
-	}
-	info, err := os.Stat(place)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if parent := filepath.Dir(place); missing(parent) {
-			if err := s.confirm(ctx, fmt.Sprintf("%s does not exist. Create it, too?", parent)); err != nil {
-				return err
-			}
-		}
-	case err != nil:
+	if err := s.place.look(ctx, s); err != nil {
 		return fmt.Errorf("set up: store: %w", err)
-	case !info.IsDir():
-		return fmt.Errorf("set up: store %s: not a directory; name a directory", place)
-	default:
-		// A directory that is no store and not empty is refused when it is opened.
-		if !isStore(place) {
-			if err := s.confirm(ctx, fmt.Sprintf("%s exists, but is no store. Really use it?", place)); err != nil {
-				return err
-			}
-		}
 	}
-	s.talk.Say(fmt.Sprintf("Local tree:     %s\nStore:          %s\nConfiguration:  %s", s.settings.Path, place, s.dir))
+	s.talk.Say(fmt.Sprintf("Local tree:     %s\nStore:          %s\nConfiguration:  %s", s.settings.Path, s.place, s.dir))
 	return s.confirm(ctx, "Is that right?")
+}
+
+// reachStore connects with the place of the store, as far as it has to be.
+func (s *setup) reachStore(ctx context.Context) (err error) {
+	if s.settings.Server, err = s.place.reach(ctx, s); err != nil {
+		return fmt.Errorf("set up: store: %w", err)
+	}
+	s.cfg.General.Server, err = config.ParseServer(s.settings.Server, s.dir)
+	return err
 }
 
 func (s *setup) confirm(ctx context.Context, question string) error {
@@ -217,18 +189,24 @@ func missing(path string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-func isStore(path string) bool {
-	b, err := session.OpenBackend(config.Server{Kind: config.ServerPath, Path: path})
-	return err == nil && b.Close() == nil
+// nothingThere reports whether reading a store's keys failed because there is no store.
+func nothingThere(err error) bool {
+	return errors.Is(err, store.ErrNoStore) || errors.Is(err, backend.ErrNoPlace)
 }
 
 // openStore makes the store, or joins the one that is there.
 func (s *setup) openStore(ctx context.Context) error {
-	opt := session.Options{Asker: s.talk, Notice: s.talk.Say}
-	_, err := session.Keys(ctx, s.cfg)
-	fresh := errors.Is(err, store.ErrNoStore) || !isStore(s.cfg.General.Server.Path)
+	opt := session.Options{Asker: s.talk, Notice: s.talk.Say, Open: s.place.open}
+	_, err := session.Keys(ctx, s.cfg, opt)
+	fresh := nothingThere(err)
 	if err != nil && !fresh {
 		return err
+	}
+	if errors.Is(err, backend.ErrNoPlace) && s.place.exists() {
+		// One that is not empty is refused when the store is made.
+		if err := s.confirm(ctx, fmt.Sprintf("%s exists, but is no store. Really use it?", s.place)); err != nil {
+			return err
+		}
 	}
 	var pass []byte
 	if fresh {
@@ -249,13 +227,16 @@ func (s *setup) openStore(ctx context.Context) error {
 		s.store, err = session.OpenStore(ctx, s.cfg, pass, opt)
 	}
 	if fresh && err == nil {
-		s.talk.Say(fmt.Sprintf("Made a store in %s.", s.cfg.General.Server.Path))
+		s.talk.Say(fmt.Sprintf("Made a store in %s.", s.place))
 	}
 	return err
 }
 
 // makeConfigDir makes the configuration directory, and notes what undo has to remove.
 func (s *setup) makeConfigDir() error {
+	if s.made != nil {
+		return nil
+	}
 	var dirs []string
 	for d := s.dir; missing(d); d = filepath.Dir(d) {
 		dirs = append([]string{d}, dirs...)
@@ -277,6 +258,7 @@ func (s *setup) undo() error {
 	if s.store != nil {
 		err = s.store.Close()
 	}
+	err = errors.Join(err, s.place.close())
 	for i := len(s.made) - 1; i >= 0; i-- {
 		os.Remove(s.made[i])
 	}

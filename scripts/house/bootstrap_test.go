@@ -55,7 +55,7 @@ func TestBootstrap(t *testing.T) {
 		{"an unknown system", "0", "--ci", []string{"go"}, "", true},
 		{"no go", "0", "--ci", []string{"fusermount3", "cc", "make"}, "", true},
 		{"a bare machine for tests", "0", "--ci", []string{"go", "apt-get"},
-			"apt-get install -y --no-install-recommends fuse3 make gcc libc6-dev", false},
+			"apt-get install -y --no-install-recommends fuse3 make gcc libc6-dev openssh-client openssh-server", false},
 		{"a wrong flag", "0", "--wrong", []string{"go"}, "", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -15,6 +15,9 @@ import (
 
 // TestSSH runs the stories in testdata/script/ssh, in which a real sshd on this machine is the other machine.
 func TestSSH(t *testing.T) {
+	if testing.Short() {
+		t.Skip("dozens of ssh connections take many seconds")
+	}
 	for _, name := range []string{"ssh", "ssh-keygen", "sshd"} {
 		if _, err := findProgram(name); err == nil {
 			continue

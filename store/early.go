@@ -122,6 +122,9 @@ func (e *early) openObjects(ctx context.Context, mem *Memory) (*format, *keys.Fi
 		return nil, nil, err
 	}
 	k, _, err := loadKeys(ctx, e.load, f, mem)
+	if isWrong(err) { // another process of this client may have changed them since they were asked for
+		k, _, err = loadKeys(ctx, e.b.Load, f, mem)
+	}
 	e.sawFormat = true
 	return f, k, err
 }

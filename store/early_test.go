@@ -171,3 +171,16 @@ func TestReplaceTree(t *testing.T) {
 		t.Errorf("%d entries, %v", len(got), err)
 	}
 }
+
+// TestEarlyListIsOld: between the early question and its use, this client creates a root, here or in another process.
+// Were the early answer taken, it would look like a list from before.
+func TestEarlyListIsOld(t *testing.T) {
+	p, _, _ := known(t)
+	here, there := p.open("reader"), p.open("reader") // both have asked
+	_, err := here.CreateRoot(t.Context(), "work", 0o755)
+	must(t, err)
+	for _, s := range []*Store{here, there} {
+		_, err := s.Root(t.Context(), "work")
+		must(t, err)
+	}
+}

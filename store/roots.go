@@ -44,7 +44,7 @@ type rootList struct {
 
 // Roots returns the roots of the store, sorted by name.
 func (s *Store) Roots(ctx context.Context) ([]RootInfo, error) {
-	l, err := s.loadRoots(ctx, s.early.load)
+	l, err := s.knownRoots(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,10 @@ func (s *Store) Roots(ctx context.Context) ([]RootInfo, error) {
 
 // Root returns the root of that name; ErrNoRoot if there is none.
 func (s *Store) Root(ctx context.Context, name string) (*Root, error) {
-	l, err := s.loadRoots(ctx, s.early.load)
+	l, err := s.knownRoots(ctx)
+	if err == nil && l.find(name) < 0 {
+		l, err = s.loadRoots(ctx, s.b.Load) // absence must be as of now
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -197,6 +200,16 @@ func parseRootList(b []byte) (*rootList, [32]byte, error) {
 		l.roots = append(l.roots, info)
 	}
 	return l, format, r.End()
+}
+
+// knownRoots is loadRoots with the answer to the early question, if there is one. What was created since that was asked,
+// here or by another process of this client, makes the answer look like one from before; then it is asked for again.
+func (s *Store) knownRoots(ctx context.Context) (*rootList, error) {
+	l, err := s.loadRoots(ctx, s.early.load)
+	if isWrong(err) {
+		l, err = s.loadRoots(ctx, s.b.Load)
+	}
+	return l, err
 }
 
 // loadRoots reads the list of roots and checks it against what this client remembers.

@@ -59,7 +59,7 @@ func (s *Store) bounded(b []byte, t block.Type, limit int) ([]byte, error) {
 func (s *Store) fetch(ctx context.Context, t block.Type, mac *block.MAC, key object.Key, limit int) ([]byte, error) {
 	id := block.ID(key)
 	var fault error
-	for round := range 2 {
+	for round := 0; ; round++ {
 		found, err := s.index.Lookup(ctx, id)
 		if err != nil {
 			return nil, err
@@ -74,10 +74,13 @@ func (s *Store) fetch(ctx context.Context, t block.Type, mac *block.MAC, key obj
 			}
 			fault = err
 		}
-		if round == 0 {
-			if err := s.refreshIndex(ctx); err != nil {
-				return nil, errors.Join(fault, err)
-			}
+		// A list that is read while index objects are merged may show neither the old ones nor the new one. The next
+		// list begins when the new one is there.
+		if round == 2 || round == 1 && fault != nil {
+			break
+		}
+		if err := s.refreshIndex(ctx); err != nil {
+			return nil, errors.Join(fault, err)
 		}
 	}
 	if fault == nil {

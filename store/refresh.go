@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -19,20 +20,28 @@ import (
 type refresher struct {
 	turn chan struct{}
 
-	mu     *sync.Mutex
-	count  *uint64
+	mu     sync.Mutex // guards what follows
+	count  uint64
 	faults map[string]error // index objects that can't be used
+	sizes  map[string]int64 // of the index objects that lie in the store, as listed last
 }
 
-func newRefresher() refresher {
-	return refresher{turn: make(chan struct{}, 1), mu: new(sync.Mutex), count: new(uint64), faults: map[string]error{}}
+func newRefresher() *refresher {
+	return &refresher{turn: make(chan struct{}, 1), faults: map[string]error{}}
 }
 
 // generation is how many refreshes were finished.
 func (r *refresher) generation() uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return *r.count
+	return r.count
+}
+
+// listed returns the sizes of the index objects in the store, as listed last. The caller must not change it.
+func (r *refresher) listed() map[string]int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sizes
 }
 
 func (r *refresher) anyFault() error {
@@ -46,7 +55,7 @@ func (r *refresher) anyFault() error {
 
 // refreshIndex brings the local index up to the store as it is now or later. An index object that can't be used is remembered, not an error: it only hides its own blocks.
 func (s *Store) refreshIndex(ctx context.Context) error {
-	r := &s.refresh
+	r := s.refresh
 	before := r.generation()
 	select {
 	case r.turn <- struct{}{}:
@@ -68,34 +77,52 @@ func (s *Store) refreshIndex(ctx context.Context) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	*r.count++
+	r.count++
 	return nil
 }
 
+// maxRelists bounds how often a refresh lists again because others merge index objects meanwhile.
+const maxRelists = 3
+
+// errMerged says that an index object is gone since it was listed: another one, not listed yet, tells what it told.
+var errMerged = errors.New("index object was merged")
+
 func (s *Store) refreshOnce(ctx context.Context) error {
-	// What the database holds is read before the store is listed: another process adds to the database only what
-	// lies in the store already, so nothing new can be taken for vanished.
-	have, err := s.index.Objects(ctx)
-	if err != nil {
-		return err
-	}
-	fresh, err := s.listIndex(ctx, have)
-	if err != nil {
-		return err
-	}
-	for name := range have {
-		if err := s.index.Forget(ctx, name); err != nil {
+	for try := 0; ; try++ {
+		// What the database holds is read before the store is listed: another process adds to the database only what
+		// lies in the store already, so nothing new can be taken for vanished.
+		have, err := s.index.Objects(ctx)
+		if err != nil {
 			return err
 		}
+		fresh, err := s.listIndex(ctx, have)
+		if err != nil {
+			return err
+		}
+		switch err := s.fetchIndexes(ctx, fresh); {
+		case errors.Is(err, errMerged):
+			if try < maxRelists {
+				continue // else it is listed and not there: its blocks will be missed
+			}
+		case err != nil:
+			return err
+		}
+		for name := range have {
+			if err := s.index.Forget(ctx, name); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	return s.fetchIndexes(ctx, fresh)
 }
 
 // listIndex returns the index objects that are not in have, and leaves in have those that are gone.
-func (s *Store) listIndex(ctx context.Context, have map[string]bool) ([]string, error) {
+func (s *Store) listIndex(ctx context.Context, have map[string]int64) ([]string, error) {
 	var fresh []string
+	sizes := map[string]int64{}
 	err := s.b.List(ctx, indexPrefix, func(i backend.Info) error {
-		if have[i.Name] {
+		sizes[i.Name] = i.Size
+		if _, ok := have[i.Name]; ok {
 			delete(have, i.Name)
 		} else {
 			fresh = append(fresh, i.Name)
@@ -105,18 +132,24 @@ func (s *Store) listIndex(ctx context.Context, have map[string]bool) ([]string, 
 	if err != nil {
 		return nil, fmt.Errorf("list index objects: %w", err)
 	}
+	s.refresh.mu.Lock()
+	defer s.refresh.mu.Unlock()
+	s.refresh.sizes = sizes
 	return fresh, nil
 }
 
+// fetchIndexes reads index objects into the local database.
 func (s *Store) fetchIndexes(ctx context.Context, names []string) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(4)
+	var merged atomic.Bool
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(16)
 	for _, name := range names {
 		g.Go(func() error {
-			rec, err := s.readIndex(ctx, name)
+			rec, size, err := s.readIndex(gctx, name)
 			switch {
 			case errors.Is(err, ErrMissing):
-				return nil // collected since it was listed
+				merged.Store(true)
+				return nil
 			case errors.Is(err, ErrDamaged):
 				s.refresh.mu.Lock()
 				defer s.refresh.mu.Unlock()
@@ -125,18 +158,27 @@ func (s *Store) fetchIndexes(ctx context.Context, names []string) error {
 			case err != nil:
 				return err
 			}
-			return s.index.Add(ctx, name, rec)
+			return s.index.Add(gctx, name, size, rec)
 		})
 	}
-	return g.Wait()
+	err := g.Wait()
+	if err == nil && merged.Load() {
+		err = errMerged
+	}
+	return err
 }
 
-// readIndex reads and opens an index object. The author is left empty unless its signature is good.
-func (s *Store) readIndex(ctx context.Context, name string) (index.Record, error) {
+// readIndex reads and opens an index object, and tells its size. The author is left empty unless its signature is good.
+func (s *Store) readIndex(ctx context.Context, name string) (index.Record, int64, error) {
 	sealed, err := s.b.Get(ctx, name, 0, -1)
 	if err != nil {
-		return index.Record{}, got(name, err)
+		return index.Record{}, 0, got(name, err)
 	}
+	rec, err := s.openIndex(name, sealed)
+	return rec, int64(len(sealed)), err
+}
+
+func (s *Store) openIndex(name string, sealed []byte) (index.Record, error) {
 	if len(sealed) > index.MaxRecord {
 		return index.Record{}, damaged(name, fmt.Errorf("%d bytes", len(sealed)))
 	}

@@ -59,6 +59,7 @@ type Session struct {
 	checked  map[pack.Name]bool // packs of earlier sessions that were seen to exist
 	verified map[object.ID]bool // blocks of authors that are not trusted, that were read and found good
 	told     map[[16]byte]int   // how many of used the commits of a root tell of
+	tidier   tidier
 	stats    Stats
 }
 
@@ -87,6 +88,10 @@ func (s *Store) Begin(ctx context.Context) (*Session, error) {
 		filling: new(pack.Builder), usedSet: map[pack.Name]int{}, checked: map[pack.Name]bool{},
 		verified: map[object.ID]bool{}, told: map[[16]byte]int{}}
 	w.ctx, w.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := w.tidy(ctx); err != nil {
+		w.cancel()
+		return nil, err
+	}
 	return w, nil
 }
 
@@ -332,43 +337,6 @@ func (s *Store) buildPack(name pack.Name, b *pack.Builder) (index.Pack, []byte, 
 	return p, data, err
 }
 
-// writeIndex writes an index object of the packs that have none.
-func (w *Session) writeIndex(ctx context.Context) error {
-	w.listed.Lock()
-	defer w.listed.Unlock()
-	w.mu.Lock()
-	packs := w.unlisted
-	w.unlisted = nil
-	w.mu.Unlock()
-	if len(packs) == 0 {
-		return nil
-	}
-	var random [16]byte
-	if _, err := io.ReadFull(block.Random, random[:]); err != nil {
-		return w.fail(fmt.Errorf("random name: %w", err))
-	}
-	name := fmt.Sprintf("%s%x", indexPrefix, random)
-	rec := index.Record{Author: w.author.Name(), Packs: packs}
-	sealed, err := w.s.sealIndexRecord(name, rec, w.author)
-	if err != nil {
-		return w.fail(err)
-	}
-	if err := putNew(ctx, w.s.b, name, sealed); err != nil {
-		return w.fail(err)
-	}
-	if err := w.s.index.Add(ctx, name, rec); err != nil {
-		return w.fail(err)
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, p := range packs {
-		for _, e := range p.Table {
-			delete(w.recent, e.ID)
-		}
-	}
-	return nil
-}
-
 // Flush returns when everything put before is durable in the store and in its index. If ctx ends first, what was put
 // stays under way and a later Flush waits for it.
 func (w *Session) Flush(ctx context.Context) error {
@@ -431,6 +399,7 @@ func (w *Session) Close() error {
 	for _, s := range wait {
 		<-s.done
 	}
+	w.tidier.running.Wait()
 	w.listed.Lock()
 	defer w.listed.Unlock()
 	return nil

@@ -73,7 +73,7 @@ type Store struct {
 	blocks  *blockCache
 	work    chan struct{} // a token for each block being worked on
 	streams chan struct{} // a token for each long stream being cut
-	refresh refresher
+	refresh *refresher
 
 	keysMu sync.RWMutex
 	file   *keys.File

@@ -20,7 +20,7 @@ import (
 
 // schema: an object row says that an index object was read. Its packs go with it when it is gone from the store.
 const schema = `
-CREATE TABLE IF NOT EXISTS objects (name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS objects (name TEXT PRIMARY KEY, size INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS packs (
 	n INTEGER PRIMARY KEY, name BLOB NOT NULL, object TEXT NOT NULL, author TEXT NOT NULL, size INTEGER NOT NULL,
 	UNIQUE (name, object));
@@ -30,7 +30,9 @@ CREATE TABLE IF NOT EXISTS blocks (
 	offset INTEGER NOT NULL, length INTEGER NOT NULL,
 	PRIMARY KEY (id, pack)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS blocks_pack ON blocks (pack);
-PRAGMA user_version = 1;`
+PRAGMA user_version = 2;`
+
+const schemaVersion = 2
 
 // Location is one place where a block lies.
 type Location struct {
@@ -130,6 +132,13 @@ func open(ctx context.Context, path string) (*file, error) {
 }
 
 func (f *file) prepare(ctx context.Context) error {
+	var version int
+	if err := f.sql.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&version); err != nil {
+		return err
+	}
+	if version != 0 && version != schemaVersion {
+		return fmt.Errorf("made by another version of ensync (%d)", version)
+	}
 	if _, err := f.sql.ExecContext(ctx, schema); err != nil {
 		return err
 	}
@@ -212,41 +221,12 @@ func (db *DB) wrap(err error) error {
 	return fmt.Errorf("index database %s: %w; it can be deleted and is then built anew", db.path, err)
 }
 
-// Objects returns the index objects that the database holds.
-func (db *DB) Objects(ctx context.Context) (names map[string]bool, err error) {
-	err = db.do(ctx, func(f *file) error {
-		if f.gone(db.path) {
-			return errGone
-		}
-		names, err = f.objects(ctx)
-		return err
-	})
-	return names, err
-}
-
 var errGone = errors.New("the file was removed or replaced")
 
-func (f *file) objects(ctx context.Context) (map[string]bool, error) {
-	rows, err := f.sql.QueryContext(ctx, `SELECT name FROM objects`)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	names := map[string]bool{}
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return nil, err
-		}
-		names[name] = true
-	}
-	return names, errors.Join(rows.Err(), f.count(ctx))
-}
-
-// Add stores the record of an index object, all or nothing. One that is there already changes nothing.
-func (db *DB) Add(ctx context.Context, name string, rec Record) error {
+// Add stores the record of an index object of size bytes, all or nothing. One that is there already changes nothing.
+func (db *DB) Add(ctx context.Context, name string, size int64, rec Record) error {
 	return db.do(ctx, func(f *file) error {
-		err := f.update(ctx, func(tx *sql.Tx) error { return add(ctx, tx, name, rec) })
+		err := f.update(ctx, func(tx *sql.Tx) error { return add(ctx, tx, name, size, rec) })
 		if err == nil {
 			f.some.Store(true)
 		}
@@ -254,8 +234,8 @@ func (db *DB) Add(ctx context.Context, name string, rec Record) error {
 	})
 }
 
-func add(ctx context.Context, tx *sql.Tx, name string, rec Record) error {
-	res, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO objects VALUES (?)`, name)
+func add(ctx context.Context, tx *sql.Tx, name string, size int64, rec Record) error {
+	res, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO objects VALUES (?, ?)`, name, size)
 	if err != nil {
 		return err
 	}
@@ -272,6 +252,9 @@ func add(ctx context.Context, tx *sql.Tx, name string, rec Record) error {
 			p.Name[:], name, rec.Author, p.Size)
 		if err != nil {
 			return err
+		}
+		if fresh, err := res.RowsAffected(); err != nil || fresh == 0 {
+			return err // Parse lets no record tell of a pack twice
 		}
 		n, err := res.LastInsertId()
 		if err != nil {
@@ -356,7 +339,7 @@ func (db *DB) Packs(ctx context.Context, fn func(Pack) error) error {
 	var all []packRow
 	var err error
 	if err := db.do(ctx, func(f *file) error {
-		all, err = f.packs(ctx)
+		all, err = f.packs(ctx, `SELECT n, name, size FROM packs ORDER BY name`)
 		return err
 	}); err != nil {
 		return err
@@ -380,8 +363,8 @@ type packRow struct {
 	pack Pack
 }
 
-func (f *file) packs(ctx context.Context) ([]packRow, error) {
-	rows, err := f.sql.QueryContext(ctx, `SELECT n, name, size FROM packs ORDER BY name`)
+func (f *file) packs(ctx context.Context, query string, args ...any) ([]packRow, error) {
+	rows, err := f.sql.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}

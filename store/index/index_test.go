@@ -49,10 +49,10 @@ func TestDB(t *testing.T) {
 		db, err := Open(t.Context(), dir, [16]byte{1})
 		check(t, err)
 		defer db.Close()
-		check(t, db.Add(t.Context(), "index/a", record(1)))
-		check(t, db.Add(t.Context(), "index/a", record(1)))
-		check(t, db.Add(t.Context(), "index/b", record(2)))
-		check(t, db.Add(t.Context(), "index/c", record(2)))
+		check(t, db.Add(t.Context(), "index/a", 100, record(1)))
+		check(t, db.Add(t.Context(), "index/a", 100, record(1)))
+		check(t, db.Add(t.Context(), "index/b", 100, record(2)))
+		check(t, db.Add(t.Context(), "index/c", 100, record(2)))
 		if lookup(t, db, 1) != 1 || lookup(t, db, 2) != 2 || lookup(t, db, 3) != 0 {
 			t.Fatal("wrong locations")
 		}
@@ -73,7 +73,7 @@ func TestDamagedFile(t *testing.T) {
 	dir := t.TempDir()
 	db, err := Open(t.Context(), dir, [16]byte{1})
 	check(t, err)
-	check(t, db.Add(t.Context(), "index/a", record(1)))
+	check(t, db.Add(t.Context(), "index/a", 100, record(1)))
 	check(t, db.Close())
 	files, err := filepath.Glob(filepath.Join(dir, "*.db"))
 	check(t, err)
@@ -99,7 +99,7 @@ func TestShared(t *testing.T) {
 			}
 			defer db.Close()
 			for i := range 20 {
-				if err := db.Add(context.Background(), string(rune('a'+i)), record(byte(i))); err != nil {
+				if err := db.Add(context.Background(), string(rune('a'+i)), 100, record(byte(i))); err != nil {
 					t.Error(w, err)
 				}
 			}
@@ -130,7 +130,7 @@ func TestCleanedCache(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "index")
 		db, err := Open(t.Context(), dir, [16]byte{1})
 		check(t, err)
-		check(t, db.Add(t.Context(), "index/a", record(1)))
+		check(t, db.Add(t.Context(), "index/a", 100, record(1)))
 		check(t, spoil(dir))
 		before := db.Generation()
 		names, err := db.Objects(t.Context())
@@ -138,14 +138,14 @@ func TestCleanedCache(t *testing.T) {
 		if len(names) == 0 && db.Generation() == before {
 			t.Errorf("%s: emptied without telling", what)
 		}
-		check(t, db.Add(t.Context(), "index/a", record(1)))
+		check(t, db.Add(t.Context(), "index/a", 100, record(1)))
 		if lookup(t, db, 1) != 1 {
 			t.Errorf("%s: block is not found", what)
 		}
 		check(t, db.Close())
 		db, err = Open(t.Context(), dir, [16]byte{1})
 		check(t, err)
-		check(t, db.Add(t.Context(), "index/a", record(1)))
+		check(t, db.Add(t.Context(), "index/a", 100, record(1)))
 		check(t, db.Close())
 	}
 }

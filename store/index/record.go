@@ -48,6 +48,7 @@ func Parse(b []byte) (Record, error) {
 	r := wire.NewReader(b)
 	rec := Record{Author: string(r.Bytes(maxGroup))}
 	n := int(r.Uvarint(maxPacks))
+	seen := map[pack.Name]bool{}
 	for i := 0; i < n && r.Err() == nil; i++ {
 		var p Pack
 		r.Copy(p.Name[:])
@@ -56,6 +57,10 @@ func Parse(b []byte) (Record, error) {
 		if k := len(p.Table); k > 0 && p.Table[k-1].Offset+p.Table[k-1].Length > p.Size {
 			r.Fail("blocks reach beyond the end of their pack")
 		}
+		if seen[p.Name] {
+			r.Fail("a pack is told of twice")
+		}
+		seen[p.Name] = true
 		rec.Packs = append(rec.Packs, p)
 	}
 	if err := r.End(); err != nil {

@@ -27,8 +27,16 @@ type Options struct {
 	// Report, if set, is told of what a user should know although nothing failed: a cache that was lost, a version of a
 	// file that was kept under another name. It may be called concurrently.
 	Report func(message string)
+	// Changes, if set, knows where something may have changed. nil: anywhere.
+	Changes Changes
 	// Writers bounds how many files are written at once. 0 means twice the number of processors.
 	Writers int
+}
+
+// Changes knows which directories of a tree changed. When in doubt, it says true. A watch.Watch is one.
+type Changes interface {
+	// Dirty reports whether anything in dir or below may have changed since the reconciler last looked there.
+	Dirty(dir string) bool
 }
 
 // Dir is a directory tree on this machine. It implements replica.Client; methods may be called concurrently.
@@ -40,6 +48,7 @@ type Dir struct {
 	path   string // for messages
 	hasher Hasher
 	report func(string)
+	change Changes
 	slots  chan struct{} // one per file being written
 	owner  owner
 	cache  *cache
@@ -69,7 +78,7 @@ func Open(root string, statePath string, hasher Hasher, opt Options) (*Dir, erro
 	if err != nil {
 		return nil, fmt.Errorf("open %q: %w; the directory to synchronise must exist and be readable", root, err)
 	}
-	d := &Dir{root: os.NewFile(uintptr(fd), root), path: root, hasher: hasher, report: opt.Report,
+	d := &Dir{root: os.NewFile(uintptr(fd), root), path: root, hasher: hasher, report: opt.Report, change: opt.Changes,
 		slots: make(chan struct{}, opt.Writers), owner: thisProcess(), systems: map[uint64]*fileSystem{},
 		states: newStates(), touched: map[*fileSystem]bool{}, reads: map[string]row{}}
 	h, err := d.open("")
@@ -102,7 +111,7 @@ func (d *Dir) Identity() (string, error) {
 	}
 	now, err := os.Lstat(d.path)
 	if err != nil {
-		return "", fmt.Errorf("identify %q: %w", d.path, err)
+		return "", fmt.Errorf("identify %q: %w; if its disk is not mounted, mount it; nothing was changed", d.path, err)
 	}
 	held, err := d.root.Stat()
 	if err != nil {
@@ -117,8 +126,10 @@ func (d *Dir) Identity() (string, error) {
 	return fmt.Sprintf("%x-%x-%x", fileSystemID(int(d.root.Fd()), st.dev), st.ino, st.btime), nil
 }
 
-// Dirty implements replica.Client. Without a watcher, anything may have changed.
-func (d *Dir) Dirty(ctx context.Context, dir string) (bool, error) { return true, ctx.Err() }
+// Dirty implements replica.Client. Without Changes, anything may have changed.
+func (d *Dir) Dirty(ctx context.Context, dir string) (bool, error) {
+	return d.change == nil || d.change.Dirty(dir), ctx.Err()
+}
 
 // handle is an open directory.
 type handle struct {

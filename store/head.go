@@ -88,6 +88,29 @@ func (r *Root) earlyHead(ctx context.Context) (Head, bool, error) {
 	return h, true, r.descends(ctx, h)
 }
 
+// Moved reports whether the head is another one than h, which Head or Commit returned: one request, and no more if not.
+func (r *Root) Moved(ctx context.Context, h Head) (bool, error) {
+	raw, version, err := r.s.b.Load(ctx, headObject(r.info.ID))
+	if err != nil {
+		return false, got(headObject(r.info.ID), err)
+	}
+	if version == h.object {
+		return false, nil
+	}
+	now, err := r.parse(raw) // a collection stamps a head without changing it
+	return now.Seq != h.Seq || now.Commit != h.Commit, err
+}
+
+// Notify returns what gets a value soon after the head was changed, and is closed when that can't be told any more.
+// errors.ErrUnsupported if the store can't tell.
+func (r *Root) Notify(ctx context.Context) (<-chan struct{}, error) {
+	n, ok := r.s.b.(backend.Notifier)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	return n.Notify(ctx, headObject(r.info.ID))
+}
+
 func (r *Root) parse(raw []byte) (Head, error) {
 	name := headObject(r.info.ID)
 	bad := func(err error) (Head, error) { return Head{}, damaged(name, err) }

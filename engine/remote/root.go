@@ -21,6 +21,7 @@ type Root struct {
 
 	mu      sync.Mutex
 	session *store.Session // begun by the first write, ended by Close
+	head    store.Head     // that was read or committed last
 }
 
 var _ Store = (*Root)(nil)
@@ -84,6 +85,9 @@ func (r *Root) Stats() store.Stats {
 // Head implements Store.
 func (r *Root) Head(ctx context.Context) (Head, error) {
 	h, err := r.root.Head(ctx)
+	if err == nil {
+		r.saw(h)
+	}
 	return headOf(h), err
 }
 
@@ -96,6 +100,24 @@ func (r *Root) Parent(ctx context.Context, h Head) (Head, bool, error) {
 	parent, ok, err := r.root.Parent(ctx, h.State.(store.Head))
 	return headOf(parent), ok, err
 }
+
+func (r *Root) saw(h store.Head) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.head = h
+}
+
+// Moved reports whether the root has another head than the one that was read or committed last: whether there is
+// something to sync. It may be called after Close.
+func (r *Root) Moved(ctx context.Context) (bool, error) {
+	r.mu.Lock()
+	h := r.head
+	r.mu.Unlock()
+	return r.root.Moved(ctx, h)
+}
+
+// Notify returns what gets a value soon after the head was changed, where the store can tell; see store.Root.
+func (r *Root) Notify(ctx context.Context) (<-chan struct{}, error) { return r.root.Notify(ctx) }
 
 // ReadTree implements Store.
 func (r *Root) ReadTree(ctx context.Context, t object.Tree) ([]object.Entry, error) {
@@ -143,6 +165,9 @@ func (r *Root) Commit(ctx context.Context, old Head, tree object.Tree, prepare f
 	h, err := r.root.Commit(ctx, w, old.State.(store.Head), tree, func(h store.Head) error { return prepare(makeTag(h)) })
 	if errors.Is(err, store.ErrOvertaken) {
 		return Head{}, fmt.Errorf("%w: %w", replica.ErrLost, err)
+	}
+	if err == nil {
+		r.saw(h)
 	}
 	return headOf(h), err
 }

@@ -14,6 +14,7 @@ package worktree
 
 // setName makes name in directory d mean child, 0 for nothing, and marks it dirty.
 func (t *Tree) setName(d *inode, name string, child Ino) {
+	t.tellChanged()
 	t.change(d)
 	e := d.dir.names[name]
 	if e.ino != 0 {
@@ -46,6 +47,16 @@ func (t *Tree) setName(d *inode, name string, child Ino) {
 		delete(d.dir.names, name)
 	case known:
 		t.putName(d, name, entry{dirty: true})
+	}
+}
+
+// Changed gets a value after something changed that the reconciler may have to look at; also by the reconciler.
+func (t *Tree) Changed() <-chan struct{} { return t.changed }
+
+func (t *Tree) tellChanged() {
+	select {
+	case t.changed <- struct{}{}:
+	default:
 	}
 }
 
@@ -83,6 +94,7 @@ func (t *Tree) count(d *inode, names, dirs int) {
 
 // mark makes every name of an inode dirty.
 func (t *Tree) mark(n *inode) {
+	t.tellChanged()
 	for _, l := range n.links {
 		d := t.loadDir(l.dir)
 		if d == nil {

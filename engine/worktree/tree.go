@@ -71,6 +71,8 @@ type Tree struct {
 		used        uint64 // since then
 	}
 
+	changed chan struct{} // see Changed
+
 	wake chan struct{} // the timer should look at once
 	stop context.CancelFunc
 	done sync.WaitGroup
@@ -94,7 +96,7 @@ func Open(ctx context.Context, stateDir string, key [32]byte, blocks Blocks, opt
 	}
 	t := &Tree{opt: opt, blocks: blocks, lock: lock, inodes: map[Ino]*inode{}, dirty: map[Ino]*inode{},
 		gone: map[Ino]bool{}, orphans: map[Ino]bool{}, refs: map[Ino]uint64{}, opened: map[Ino]opening{}, heirs: map[Ino]bool{},
-		next: RootIno + 1, wake: make(chan struct{}, 1), savedAt: opt.Now()}
+		next: RootIno + 1, changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), savedAt: opt.Now()}
 	t.bases.blocks = blocks
 	if err := t.recover(ctx, stateDir, key); err != nil {
 		t.closeFiles(ctx)

@@ -81,3 +81,11 @@ type Backend interface {
 	// Close gives back what the backend holds. No call may follow.
 	Close() error
 }
+
+// Notifier is a Backend that may be able to tell of others' changes by itself. Nobody relies on it: a notice that is
+// missing costs time, and nothing else.
+type Notifier interface {
+	// Notify returns what gets a value soon after a mutable object was changed, and is closed when that can't be told any
+	// more, at the latest when ctx ends. errors.ErrUnsupported where it can't be told at all.
+	Notify(ctx context.Context, name string) (<-chan struct{}, error)
+}

@@ -100,18 +100,26 @@ func progressOf(m *meter, now time.Time) *progressInfo {
 }
 
 type status struct {
-	Config       string `json:"config"`
-	Mounted      bool   `json:"mounted"`
-	Syncing      bool   `json:"syncing"`
-	Paused       bool   `json:"paused"`
-	LastSync     string `json:"last_sync,omitempty"`
-	LastError    string `json:"last_error,omitempty"`
-	OfflineSince string `json:"offline_since,omitempty"`
-	Failed       string `json:"failed,omitempty"`
-	PendingNames int    `json:"pending_names"`
-	PendingBytes uint64 `json:"pending_bytes"`
-	PendingSince string `json:"pending_since,omitempty"`
-	Issues       int    `json:"issues"`
+	Config       string    `json:"config"`
+	Mounted      bool      `json:"mounted"`
+	Watch        *watching `json:"watch,omitempty"`
+	Syncing      bool      `json:"syncing"`
+	Paused       bool      `json:"paused"`
+	LastSync     string    `json:"last_sync,omitempty"`
+	LastError    string    `json:"last_error,omitempty"`
+	OfflineSince string    `json:"offline_since,omitempty"`
+	Failed       string    `json:"failed,omitempty"`
+	PendingNames int       `json:"pending_names"`
+	PendingBytes uint64    `json:"pending_bytes"`
+	PendingSince string    `json:"pending_since,omitempty"`
+	Issues       int       `json:"issues"`
+}
+
+type watching struct {
+	Since  string `json:"since"`
+	Method string `json:"method"`
+	Reason string `json:"reason,omitempty"`
+	Told   bool   `json:"store_tells"`
 }
 
 type issue struct {

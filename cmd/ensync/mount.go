@@ -30,7 +30,8 @@ func (a *app) mountCommand() *cobra.Command {
 		Use:   "mount [MOUNTPOINT]",
 		Short: "Show the tree at MOUNTPOINT, and keep it in sync",
 		Long: `Show the tree of the store at MOUNTPOINT, an empty directory (default: the configured
-path), and sync it in the background: on a timer, on "ensync sync", and on unmounting.
+path), and sync it in the background: soon after something changed here or in the store,
+on a timer, on "ensync sync", and on unmounting.
 The command returns when the tree can be used; with --foreground it stays, and SIGTERM
 unmounts.
 
@@ -128,27 +129,28 @@ func checkMountPoint(point string) error {
 	return nil
 }
 
-// answers reports whether a mount of a configuration is alive. One that was just killed still takes connections, until
+// answers returns what a live mount or watch of a configuration tells of itself; nil if there is none. One that was just killed still takes connections, until
 // the kernel is done with it, and answers none: it is waited for.
-func answers(ctx context.Context, dir string) (bool, error) {
+func answers(ctx context.Context, dir string) (*service.Status, error) {
 	for try := 0; ; try++ {
 		c, err := service.Dial(ctx, dir)
 		if errors.Is(err, service.ErrNotRunning) {
-			return false, nil
+			return nil, nil
 		}
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		asked, cancel := context.WithTimeout(ctx, 2*time.Second)
-		_, err = c.Status(asked)
+		st, err := c.Status(asked)
 		cancel()
-		if err == nil || try == 3 {
-			return true, ctx.Err()
+		if err == nil {
+			return &st, nil
 		}
-		select {
-		case <-ctx.Done():
-			return false, ctx.Err()
-		case <-time.After(100 * time.Millisecond):
+		if try == 3 {
+			return &service.Status{Mounted: true}, ctx.Err()
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return nil, err
 		}
 	}
 }
@@ -164,7 +166,9 @@ func (a *app) prepareMountPoint(ctx context.Context, cfg *config.Config, point s
 	}
 	if alive, err := answers(ctx, cfg.Dir); err != nil {
 		return "", err
-	} else if alive {
+	} else if alive != nil && !alive.Mounted {
+		return "", fmt.Errorf("mount at %s: a sync --watch of the configuration %s is running; end it first", point, cfg.Dir)
+	} else if alive != nil {
 		return "", fmt.Errorf("mount at %s: the configuration %s is mounted already%s", point, cfg.Dir, mountedWhere(cfg))
 	}
 	if cleared, err := fusefs.ClearStale(ctx, point); err != nil {

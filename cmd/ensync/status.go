@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,6 +97,9 @@ func (a *app) standingOfMount(ctx context.Context, cfg *config.Config) (s sessio
 	return s, err
 }
 
+// statusPause is how often status --watch looks.
+const statusPause = 2 * time.Second
+
 // followStatus shows the status until ctx ends.
 func (a *app) followStatus(ctx context.Context, cfg *config.Config, asJSON bool) error {
 	var shown *service.Status
@@ -110,7 +114,7 @@ func (a *app) followStatus(ctx context.Context, cfg *config.Config, asJSON bool)
 			}
 			shown = &st
 		}
-		if err := pause(ctx, poll); err != nil {
+		if err := pause(ctx, statusPause); err != nil {
 			return interrupted(ctx, err)
 		}
 	}
@@ -144,6 +148,9 @@ func (a *app) printStatus(cfg *config.Config, st service.Status) error {
 		mounted = "yes" + mountedWhere(cfg)
 	}
 	p("mounted", "%s", mounted)
+	if w := st.Watch; w != nil {
+		p("watching", "since %s: %s", timeText(w.Since), watchText(w))
+	}
 	p("last sync", "%s", since(st.LastSync))
 	switch {
 	case st.Syncing:
@@ -203,6 +210,22 @@ func reasonText(i ancestor.Issue) string {
 	return i.Reason
 }
 
+// watchText says how changes are noticed, and why not better.
+func watchText(w *service.Watching) string {
+	text := map[string]string{"mount": "the mount knows what is changed", "none": "nothing changes here while it is not mounted",
+		"walk": "walk, looks at everything again and again"}[w.Method]
+	text = cmp.Or(text, w.Method)
+	if w.Told {
+		text += "; the store tells of changes"
+	} else {
+		text += "; the store is asked every few seconds"
+	}
+	if w.Reason != "" {
+		text += " (" + w.Reason + ")"
+	}
+	return text
+}
+
 func since(t time.Time) string {
 	if t.IsZero() {
 		return "never"
@@ -212,7 +235,11 @@ func since(t time.Time) string {
 
 func (a *app) printStatusJSON(cfg *config.Config, st service.Status) error {
 	j := newJSONWriter(a.stdout)
-	err := j.write(record{Type: "status", Status: &status{Config: cfg.Dir, Mounted: st.Mounted, Syncing: st.Syncing,
+	var w *watching
+	if st.Watch != nil {
+		w = &watching{Since: stampText(st.Watch.Since), Method: st.Watch.Method, Reason: st.Watch.Reason, Told: st.Watch.Told}
+	}
+	err := j.write(record{Type: "status", Status: &status{Config: cfg.Dir, Mounted: st.Mounted, Watch: w, Syncing: st.Syncing,
 		Paused: st.Paused, LastSync: stampText(st.LastSync), LastError: st.LastError, OfflineSince: stampText(st.Offline),
 		PendingNames: st.Pending.Names, PendingBytes: st.Pending.Bytes,
 		PendingSince: stampText(st.Pending.Since), Failed: st.Failed, Issues: len(st.Issues)}})

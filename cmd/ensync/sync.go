@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -13,21 +14,23 @@ import (
 
 	"ensync/engine"
 	"ensync/engine/plan"
+	"ensync/engine/service"
 	"ensync/engine/session"
 )
 
 // syncFlags are the flags of sync.
 type syncFlags struct {
-	verbose, quiet        int
-	itemise, unchanged    bool
-	json                  bool
-	threads               int
-	colour, spin          string
-	dryRun, confirmLoss   bool
-	directory             bool
-	strategy, override    string
-	watch                 bool
-	quiescence, reconnect int
+	verbose, quiet      int
+	itemise, unchanged  bool
+	json                bool
+	threads             int
+	colour, spin        string
+	dryRun, confirmLoss bool
+	directory           bool
+	strategy, override  string
+	watch               bool
+	quiescence          float64
+	reconnect           int
 
 	resolve map[string]plan.Mode // what the command resolve decided
 }
@@ -43,10 +46,10 @@ If the configuration is mounted, the mount does the syncing, and this command sh
 what it does. If it was mounted before, what the mount left here is synced, and so is
 the configured directory if it was synced as one before, or with --directory.
 
-With --watch, after each sync the local tree and the store are looked at every
-few seconds (by listing them: there is no notification by the system), and the next
-sync comes when one of them changed. A local change is waited for until the tree is
-quiet for --quiescence seconds.`,
+With --watch, the next sync comes soon after something changed: here, once the tree is
+quiet for --quiescence seconds, and at the latest after twenty times as long; or in the
+store. "ensync status" tells how changes are noticed. While a watch runs, "ensync sync"
+lets it sync at once, and shows what it does.`,
 		Args: between(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := a.configOnly(args)
@@ -75,8 +78,8 @@ quiet for --quiescence seconds.`,
 	f.StringVar(&o.override, "override-mode", "", "sync `MODE` for everything instead of the configured rules")
 	f.BoolVar(&o.confirmLoss, "confirm-loss", false, "go on although much would be deleted, or the local tree was replaced")
 	f.BoolVarP(&o.watch, "watch", "w", false, "keep running, and sync again when something changed")
-	f.IntVar(&o.quiescence, "quiescence", 30, "with --watch: `SECONDS` without local change before the next sync")
-	f.IntVar(&o.reconnect, "reconnect", 0, "with --watch: after an error, start over after `SECONDS` (0: end)")
+	f.Float64Var(&o.quiescence, "quiescence", service.DefaultSettle.Seconds(), "with --watch: `SECONDS` without local change before the next sync")
+	f.IntVar(&o.reconnect, "reconnect", 0, "with --watch: after an error, start over after `SECONDS`, later after more (0: end)")
 	f.SetNormalizeFunc(britishFlags)
 	return cmd
 }
@@ -89,6 +92,9 @@ func britishFlags(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 	}
 	return pflag.NormalizedName(name)
 }
+
+// maxSeconds bounds what may be waited for: a day.
+const maxSeconds = 24 * 60 * 60
 
 func (o *syncFlags) check(cmd *cobra.Command) error {
 	when := []string{"auto", "always", "never"}
@@ -108,8 +114,8 @@ func (o *syncFlags) check(cmd *cobra.Command) error {
 		return usagef("--watch and --confirm-loss exclude each other: confirm one sync, then watch")
 	case !o.watch && (cmd.Flags().Changed("quiescence") || cmd.Flags().Changed("reconnect")):
 		return usagef("--quiescence and --reconnect need --watch")
-	case o.quiescence < 0 || o.reconnect < 0:
-		return usagef("--quiescence and --reconnect must not be negative")
+	case !(o.quiescence >= 0 && o.quiescence <= maxSeconds) || o.reconnect < 0 || o.reconnect > maxSeconds:
+		return usagef("--quiescence and --reconnect must be from 0 to %d", maxSeconds)
 	case o.json && o.itemise:
 		return usagef("--json and --itemise exclude each other")
 	case o.unchanged && !o.itemise:
@@ -137,6 +143,9 @@ type display struct {
 	json  *jsonWriter
 	dry   bool
 	err   error // of writing to stdout
+
+	told  bool           // a sync was shown before
+	shown engine.Summary // the last one
 }
 
 func (a *app) newDisplay(o *syncFlags) *display {
@@ -183,23 +192,31 @@ func (d *display) event(e engine.Event) {
 	}
 }
 
+// begin shows that a sync begins; with sentence, it says so.
 func (d *display) begin(sentence string) {
 	d.meter = newMeter(time.Now())
-	d.say(editLevel, "%s", sentence)
+	if sentence != "" {
+		d.say(editLevel, "%s", sentence)
+	}
 	if d.json != nil {
 		d.json.write(record{Type: "sync_started"})
 	}
 }
 
-// finish tells what became of a sync, and what stays out of sync.
+// finish tells what became of a sync, and what stays out of sync. Of another sync that did nothing, nothing is said.
 func (d *display) finish(sum engine.Summary, issues func() ([]issueLine, error), err error) error {
 	d.progress.end()
+	nothing := d.told && sum.In == engine.Counts{} && sum.Out == engine.Counts{} &&
+		sum.Unsynced == d.shown.Unsynced && sum.Failed == d.shown.Failed
+	d.told, d.shown = true, sum
 	result := "in_sync"
 	switch {
 	case err != nil:
 		result = "failed"
 	case !sum.Clean():
 		result, err = "out_of_sync", errOutOfSync
+	}
+	if result == "out_of_sync" && !nothing {
 		d.listIssues(issues)
 	}
 	if d.json != nil {
@@ -209,6 +226,16 @@ func (d *display) finish(sum engine.Summary, issues func() ([]issueLine, error),
 		}
 		d.json.write(r)
 	}
+	if !nothing {
+		d.sayResult(result, sum)
+	}
+	if d.err != nil {
+		return d.err
+	}
+	return err
+}
+
+func (d *display) sayResult(result string, sum engine.Summary) {
 	counted := fmt.Sprintf("in: %s, out: %s", countsText(sum.In), countsText(sum.Out))
 	if d.dry {
 		counted += " (dry run: nothing was changed)"
@@ -224,10 +251,6 @@ func (d *display) finish(sum engine.Summary, issues func() ([]issueLine, error),
 		d.say(errorLevel, "completed, but %s out of sync and %s failed; %s", plural(sum.Unsynced, "entry is", "entries are"),
 			plural(sum.Failed, "entry", "entries"), counted)
 	}
-	if d.err != nil {
-		return d.err
-	}
-	return err
 }
 
 // issueLine is one entry that is not in sync.
@@ -253,22 +276,28 @@ func (d *display) listIssues(issues func() ([]issueLine, error)) {
 	}
 }
 
+// longestReconnect bounds, in seconds, how far failures draw out --reconnect.
+const longestReconnect = 300
+
 // sync syncs once or watches.
 func (a *app) sync(ctx context.Context, path string, o *syncFlags) error {
 	d := a.newDisplay(o)
 	run := &syncRun{app: a, flags: o, display: d, path: path}
 	defer run.forget()
-	for {
+	for delay := o.reconnect; ; delay = min(2*delay, max(o.reconnect, longestReconnect)) {
+		run.synced = false
 		err := run.start(ctx)
 		if err == nil || err == errOutOfSync || ctx.Err() != nil || !o.watch || o.reconnect == 0 {
 			return interrupted(ctx, err)
 		}
+		if run.synced {
+			delay = o.reconnect
+		}
 		printError(a.stderr, err)
-		fmt.Fprintf(a.stderr, "ensync: trying again in %d seconds\n", o.reconnect)
-		select {
-		case <-ctx.Done():
-			return interrupted(ctx, ctx.Err())
-		case <-time.After(time.Duration(o.reconnect) * time.Second):
+		fmt.Fprintf(a.stderr, "ensync: trying again in %d seconds\n", delay)
+		exact := time.Duration(delay) * time.Second
+		if err := pause(ctx, exact+rand.N(exact/8+1)); err != nil { // many that failed at once do not come back at once
+			return interrupted(ctx, err)
 		}
 	}
 }

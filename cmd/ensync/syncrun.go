@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"time"
 
+	"ensync/engine"
 	"ensync/engine/ancestor"
-	"ensync/engine/remote"
 	"ensync/engine/service"
 	"ensync/engine/session"
-	"ensync/engine/watch"
-	"ensync/store"
 )
 
 // A syncRun is one run of the command sync: opening, and one sync or many.
@@ -21,6 +19,7 @@ type syncRun struct {
 	display *display
 	path    string
 	pass    []byte // kept for --reconnect, so that it is asked for once
+	synced  bool   // a sync went through since start
 }
 
 func (r *syncRun) forget() { clear(r.pass) }
@@ -33,7 +32,7 @@ func (r *syncRun) start(ctx context.Context) error {
 	}
 	client, err := service.Dial(ctx, cfg.Dir)
 	if err == nil {
-		return r.askMount(ctx, client)
+		return r.askRunning(ctx, client)
 	}
 	if !errors.Is(err, service.ErrNotRunning) {
 		return err
@@ -58,15 +57,25 @@ func (r *syncRun) start(ctx context.Context) error {
 	return err
 }
 
-// askMount lets the running mount sync.
-func (r *syncRun) askMount(ctx context.Context, client *service.Client) error {
-	if r.flags.watch {
-		return usagef("--watch: the configuration is mounted, and the mount watches by itself")
+// askRunning lets the running mount or watch sync.
+func (r *syncRun) askRunning(ctx context.Context, client *service.Client) error {
+	st, err := client.Status(ctx)
+	if err != nil {
+		return err
 	}
-	if r.flags.directory {
+	who, is := "the running sync --watch", "it is being watched by another sync --watch"
+	if st.Mounted {
+		who, is = "the mount", "it is mounted, and the mount watches by itself"
+	}
+	switch {
+	case r.flags.watch:
+		return usagef("--watch: the configuration needs no other watch: %s", is)
+	case r.flags.directory && st.Mounted:
 		return usagef("--directory: the configuration is mounted; unmount it first")
+	case r.flags.strategy == "scrub" && !st.Mounted:
+		return usagef("--strategy scrub: end the running sync --watch first")
 	}
-	r.display.begin("scanning; the mount does the syncing")
+	r.display.begin("scanning; " + who + " does the syncing")
 	sum, err := client.Sync(ctx, r.flags.request(r.display.event))
 	return r.display.finish(sum, func() ([]issueLine, error) {
 		st, err := client.Status(ctx)
@@ -106,27 +115,34 @@ func (r *syncRun) withMounted(ctx context.Context, st *session.Store, only bool)
 	if err != nil {
 		return err
 	}
-	return r.withReplica(ctx, st, m.Replica, nil, only && r.flags.watch)
+	return r.withReplica(ctx, st, m.Replica, only && r.flags.watch)
 }
 
 func (r *syncRun) withDirectory(ctx context.Context, st *session.Store) error {
-	replica, err := st.OpenDirectory(ctx, r.flags.strategy == "scrub")
+	scrub := r.flags.strategy == "scrub"
+	var replica *session.Replica
+	var err error
+	if r.flags.watch {
+		replica, err = st.WatchDirectory(ctx, scrub)
+	} else {
+		replica, err = st.OpenDirectory(ctx, scrub)
+	}
 	if err != nil {
 		return err
 	}
-	look := func() (watch.Fingerprint, error) { return watch.Look(ctx, st.Config.General.Path) }
-	return r.withReplica(ctx, st, replica, look, r.flags.watch)
+	return r.withReplica(ctx, st, replica, r.flags.watch)
 }
 
 // withReplica syncs a replica, and watches it if that was asked for. It closes the replica.
-func (r *syncRun) withReplica(ctx context.Context, st *session.Store, replica *session.Replica, look lookLocal, watch bool) error {
+func (r *syncRun) withReplica(ctx context.Context, st *session.Store, replica *session.Replica, watch bool) error {
+	if watch {
+		return r.watch(ctx, st, replica)
+	}
 	root, err := st.OpenRoot(ctx)
 	if err == nil {
-		if watch {
-			err = r.watch(ctx, st, replica, root, look)
-		} else {
-			err = r.once(ctx, st, replica, root)
-		}
+		err = r.once(ctx, replica, "scanning", func() (engine.Summary, error) {
+			return st.Sync(ctx, replica, root, r.flags.request(r.display.event))
+		})
 		if closing := root.Close(); err == nil {
 			err = closing
 		}
@@ -137,9 +153,11 @@ func (r *syncRun) withReplica(ctx context.Context, st *session.Store, replica *s
 	return err
 }
 
-func (r *syncRun) once(ctx context.Context, st *session.Store, replica *session.Replica, root *remote.Root) error {
-	r.display.begin("scanning")
-	sum, err := st.Sync(ctx, replica, root, r.flags.request(r.display.event))
+// once shows one sync.
+func (r *syncRun) once(ctx context.Context, replica *session.Replica, sentence string, sync func() (engine.Summary, error)) error {
+	r.display.begin(sentence)
+	sum, err := sync()
+	r.synced = r.synced || err == nil
 	return r.display.finish(sum, func() ([]issueLine, error) {
 		s, err := replica.Standing(ctx)
 		return lines(s.Issues), err
@@ -156,81 +174,34 @@ func lines(issues []ancestor.Issue) []issueLine {
 	return all
 }
 
-// poll is how often --watch looks.
-const poll = 2 * time.Second
-
-// lookLocal tells whether a local tree changed. It is nil for what a mount left: nobody changes that.
-type lookLocal func() (watch.Fingerprint, error)
-
-// watched is what --watch compares: the local tree and the head of the root.
-type watched struct {
-	local watch.Fingerprint
-	head  store.Head
-}
-
-// watch syncs, waits for a change, and syncs again. What it compares with was seen before the sync, so that nothing that
-// changed during one is missed; its own changes cost one more sync, which finds nothing.
-func (r *syncRun) watch(ctx context.Context, st *session.Store, replica *session.Replica, root *remote.Root, local lookLocal) error {
-	for first := true; ; first = false {
-		seen, err := r.look(ctx, root, local)
-		if err != nil {
+// watch syncs whenever something changed. It closes the replica.
+func (r *syncRun) watch(ctx context.Context, st *session.Store, replica *session.Replica) error {
+	settle := time.Duration(r.flags.quiescence * float64(time.Second))
+	svc, err := service.Watch(st, replica, service.Options{Settle: settle})
+	if err != nil {
+		return err
+	}
+	first := r.flags.request(r.display.event)
+	err = svc.Follow(ctx, func(ctx context.Context, req session.Request) error {
+		sentence := ""
+		if !r.synced {
+			sentence, req = "scanning", first
+		}
+		req.Report, req.Override, req.Workers = first.Report, first.Override, first.Workers
+		again := r.synced
+		err := r.once(ctx, replica, sentence, func() (engine.Summary, error) { return svc.Sync(ctx, req) })
+		if err != nil && err != errOutOfSync {
 			return err
 		}
-		if err := r.once(ctx, st, replica, root); err != nil && err != errOutOfSync {
-			return err
-		}
-		if first {
+		if !again {
 			r.display.say(editLevel, "watching for changes; end with ^C")
 		}
-		if err := r.wait(ctx, root, local, seen); err != nil {
-			return err
-		}
-	}
-}
-
-func (r *syncRun) look(ctx context.Context, root *remote.Root, local lookLocal) (w watched, err error) {
-	h, err := root.Head(ctx)
-	if err != nil {
-		return w, err
-	}
-	w.head = h.State.(store.Head)
-	if local != nil {
-		w.local, err = local()
-	}
-	return w, err
-}
-
-// wait returns when something is not as seen, and the local tree is quiet. A tree that is never quiet is not waited for
-// longer than ten times as long.
-func (r *syncRun) wait(ctx context.Context, root *remote.Root, local lookLocal, seen watched) error {
-	quiet := time.Duration(r.flags.quiescence) * time.Second
-	for {
-		if err := pause(ctx, poll); err != nil {
-			return err
-		}
-		now, err := r.look(ctx, root, local)
-		switch {
-		case err != nil:
-			return err
-		case now.head.Seq != seen.head.Seq || now.head.Commit != seen.head.Commit:
-			return nil
-		case now.local == seen.local:
-			continue
-		}
-		for range 10 {
-			if err := pause(ctx, quiet); err != nil {
-				return err
-			}
-			before := now
-			if now, err = r.look(ctx, root, local); err != nil {
-				return err
-			}
-			if now.local == before.local {
-				break
-			}
-		}
 		return nil
+	})
+	if closing := svc.Close(context.WithoutCancel(ctx)); err == nil {
+		err = closing
 	}
+	return err
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -47,7 +47,7 @@ func (a *app) unmount(ctx context.Context, point string, o *unmountFlags) error 
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return context.Cause(ctx)
-	case errors.Is(err, service.ErrMounted):
+	case errors.Is(err, service.ErrMounted), errors.Is(err, service.ErrNotRunning):
 		return err
 	case err != nil:
 		return fmt.Errorf("unmounted %s, but not all was synced, and is kept here until the next mount: %w", point, err)

@@ -56,7 +56,7 @@ type General struct {
 
 // Mount is [mount].
 type Mount struct {
-	Interval time.Duration // between two looks at the store; 0: only on request and on unmount
+	Interval time.Duration // between two syncs at most; 0: only on request and on unmount
 	Cache    int64         // bytes that clean content may take on this machine
 }
 

@@ -55,7 +55,8 @@ passphrase = {{.Passphrase}}
 compression = {{.Compression}}
 
 [mount]
-# How often a mounted tree looks for changes elsewhere; 0: only on request and on unmount.
+# How often a mounted tree is synced at least. What changes here or in the store is synced soon, unless this is 0: then
+# only on request and on unmount.
 # interval = "30s"
 # The room on this machine for content that is also in the store.
 # cache = "10GiB"

@@ -184,6 +184,9 @@ func (t *Tree) adopt(ctx context.Context, dir string) error {
 	return t.change(ctx, drop, set)
 }
 
+// LocalPath returns where the client below has what is at a path.
+func (t *Tree) LocalPath(path string) string { return t.path(path) }
+
 // Dirty implements replica.Client.
 func (t *Tree) Dirty(ctx context.Context, dir string) (bool, error) {
 	return t.client.Dirty(ctx, t.path(dir))

@@ -116,14 +116,19 @@ func (s *Service) answer(ctx context.Context, req request, report func(engine.Ev
 		st, err = s.Status(ctx)
 		a.Status = &st
 	case "unmount":
+		if s.tree == nil {
+			err = fmt.Errorf("%w: a sync --watch is running; end it with ^C", ErrNotRunning)
+			break
+		}
 		a.Summary, err = s.askEnd(ctx, req.NoSync, report, asked)
 		a.Ended = !errors.Is(err, ErrMounted)
 	case "pause", "resume":
 		s.mu.Lock()
 		s.paused = req.Op == "pause"
 		s.mu.Unlock()
+		s.kickNow()
 	default:
-		err = fmt.Errorf("request %q: this mount is of another version; unmount it and mount again", req.Op)
+		err = fmt.Errorf("request %q: the running mount or watch is of another version; end it and start it again", req.Op)
 	}
 	a.Error = encodeError(err)
 	return a

@@ -1,5 +1,5 @@
-// Package service is what runs behind a mount: a working tree that is synced on a timer, on request and at the end, and
-// a socket on which other processes ask it.
+// Package service is what runs behind a mount, or watches a directory: a tree that is synced when something changed, on
+// request and at the end, and a socket on which other processes ask it.
 package service
 
 import (
@@ -14,32 +14,43 @@ import (
 
 	"ensync/engine"
 	"ensync/engine/ancestor"
+	"ensync/engine/remote"
 	"ensync/engine/session"
 	"ensync/engine/worktree"
 )
 
 // Options are what a command line adds.
 type Options struct {
-	// OnError is told when the tree has failed, and what a timed sync failed with. Texts may hold names of files.
+	// OnError is told when the tree has failed, and what a sync in the background failed with. Texts may hold names of files.
 	OnError func(error)
+	// Settle is for how long a watched directory must be quiet before it is synced.
+	Settle time.Duration
 }
 
-// Service is a mounted tree with its background.
+// Service is a tree with its background.
 type Service struct {
-	store  *session.Store
-	mount  *session.Mounted
-	opt    Options
-	socket *net.UnixListener
+	store   *session.Store
+	replica *session.Replica
+	tree    *worktree.Tree // of a mount; nil if the replica is a directory
+	opt     Options
+	socket  *net.UnixListener
+	began   time.Time
+	strict  bool // an error ends it; else it goes on
 
-	syncing chan struct{} // holds one value while a sync runs
+	syncing   chan struct{} // holds one value while a sync runs
+	kick      chan struct{} // follow should look at what is due
+	unnoticed bool          // the store can't tell of changes; only follow uses it
 
-	mu      sync.Mutex // guards what follows
-	shown   Mount      // what shows the tree; nil before Run
-	last    time.Time  // of the last sync that went through
-	lastErr error      // of the last sync; nil: it went through
-	since   time.Time  // when the store went out of reach; zero: it is in reach
-	paused  bool
-	waiting []net.Conn // of who asked for the end, and waits until it has come
+	mu         sync.Mutex // guards what follows
+	pace       pace
+	root       *remote.Root // as it was after the last sync
+	storeTells bool         // the store tells of changes
+	shown      Mount        // what shows the tree; nil before Run
+	last       time.Time    // of the last sync that went through
+	lastErr    error        // of the last sync; nil: it went through
+	since      time.Time    // when the store went out of reach; zero: it is in reach
+	paused     bool
+	waiting    []net.Conn // of who asked for the end, and waits until it has come
 }
 
 // Mount is what shows the tree to the kernel. fusefs.Server is one.
@@ -72,24 +83,48 @@ func Open(ctx context.Context, st *session.Store, opt Options) (*Service, error)
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{store: st, mount: m, opt: opt, syncing: make(chan struct{}, 1)}
+	opt.Settle = DefaultSettle
+	s, err := open(st, m.Replica, opt)
+	if err != nil {
+		return nil, err
+	}
+	s.tree, s.pace.longest = m.Tree, st.Config.Mount.Interval
+	return s, nil
+}
+
+// fullLook is how often a watched directory is looked at from top to bottom, for edits of which the kernel tells nothing.
+const fullLook = time.Hour
+
+// Watch is Open for a replica that is no mount, which it owns from now on. Requests wait until Follow answers them.
+func Watch(st *session.Store, r *session.Replica, opt Options) (*Service, error) {
+	s, err := open(st, r, opt)
+	if err != nil {
+		return nil, err
+	}
+	s.strict, s.pace.longest, s.pace.all = true, fullLook, true
+	return s, nil
+}
+
+func open(st *session.Store, r *session.Replica, opt Options) (*Service, error) {
+	s := &Service{store: st, replica: r, opt: opt, began: time.Now(), syncing: make(chan struct{}, 1), kick: make(chan struct{}, 1),
+		pace: pace{settle: opt.Settle, poll: firstPoll, slowest: slowestPoll[st.Config.General.Server.Kind]}}
 	path, err := socketPath(st.Config.Dir)
 	if err == nil {
 		s.socket, err = listen(path)
 	}
 	if err != nil {
-		return nil, errors.Join(err, m.Close())
+		return nil, errors.Join(err, r.Close())
 	}
 	return s, nil
 }
 
 // Tree is what a mount shows.
-func (s *Service) Tree() *worktree.Tree { return s.mount.Tree }
+func (s *Service) Tree() *worktree.Tree { return s.tree }
 
 // Close makes everything durable and gives the state back. Who asked for the end hears of it then.
 func (s *Service) Close(context.Context) error {
 	err := ignoreMissing(os.Remove(s.socket.Addr().String())) // while no other process can have taken it
-	err = errors.Join(err, s.mount.Close(), s.socket.Close())
+	err = errors.Join(err, s.replica.Close(), s.socket.Close())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.waiting {
@@ -99,7 +134,7 @@ func (s *Service) Close(context.Context) error {
 	return err
 }
 
-// Run syncs on the configured timer and answers on the socket, until the tree is unmounted: by a request, because ctx
+// Run syncs in the background and answers on the socket, until the tree is unmounted: by a request, because ctx
 // ended, or because somebody unmounted it. It returns after the last sync, or soon after ctx ended.
 func (s *Service) Run(ctx context.Context, m Mount) error {
 	s.mu.Lock()
@@ -110,11 +145,37 @@ func (s *Service) Run(ctx context.Context, m Mount) error {
 	asked := make(chan *ending)
 	var background sync.WaitGroup
 	background.Go(func() { s.accept(run, asked) })
-	background.Go(func() { s.timer(run) })
+	if s.pace.longest > 0 { // else only on request
+		background.Go(func() { s.follow(run, s.inBackground) })
+	}
 	err := s.wait(ctx, m, asked)
 	stop()
 	background.Wait()
 	return err
+}
+
+// Follow syncs by sync whenever something changed, and answers on the socket, until ctx ends or something fails.
+func (s *Service) Follow(ctx context.Context, sync Runner) error {
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	accepted := make(chan struct{})
+	go func() {
+		defer close(accepted)
+		s.accept(run, nil)
+	}()
+	err := s.follow(ctx, sync)
+	stop()
+	<-accepted
+	return err
+}
+
+// inBackground is a sync of a mount that nobody waits for. What it failed with is tried again.
+func (s *Service) inBackground(ctx context.Context, req session.Request) error {
+	_, err := s.Sync(ctx, req)
+	if err != nil && ctx.Err() == nil {
+		s.opt.OnError(err)
+	}
+	return context.Cause(ctx)
 }
 
 // wait returns when the tree is unmounted and the last sync is over.
@@ -209,16 +270,25 @@ func (s *Service) Sync(ctx context.Context, req session.Request) (engine.Summary
 		return engine.Summary{}, ctx.Err()
 	}
 	defer func() { <-s.syncing }()
+	root, sum, err := s.syncOnce(ctx, req)
+	if s.tree != nil {
+		s.show(ctx)
+	}
+	err = s.synced(req, root, sum, err)
+	s.kickNow()
+	return sum, err
+}
+
+func (s *Service) syncOnce(ctx context.Context, req session.Request) (*remote.Root, engine.Summary, error) {
 	root, err := s.store.OpenRoot(ctx)
 	if err != nil {
-		return engine.Summary{}, s.synced(err)
+		return nil, engine.Summary{}, err
 	}
-	sum, err := s.store.Sync(ctx, s.mount.Replica, root, req)
+	sum, err := s.store.Sync(ctx, s.replica, root, req)
 	if closing := root.Close(); err == nil {
 		err = closing
 	}
-	s.show(ctx)
-	return sum, s.synced(err)
+	return root, sum, err
 }
 
 // show waits until the kernel has been told of every change so far.
@@ -230,7 +300,7 @@ func (s *Service) show(ctx context.Context) {
 		return
 	}
 	select {
-	case <-s.mount.Tree.Told():
+	case <-s.tree.Told():
 	case <-m.Done():
 	case <-ctx.Done():
 	}
@@ -246,53 +316,10 @@ func (s *Service) Failed(op string, ino worktree.Ino, err error) {
 	s.opt.OnError(fmt.Errorf("%s of inode %d: %w", strings.ToLower(op), ino, err))
 }
 
-// synced notes how a sync ended.
-func (s *Service) synced(err error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.lastErr = err; err == nil {
-		s.last, s.since = time.Now(), time.Time{}
-	} else if unreachable(err) && s.since.IsZero() {
-		s.since = time.Now()
-	}
-	return err
-}
-
-// timer syncs every interval. After a failure it waits longer, up to the larger of ten minutes and ten intervals.
-func (s *Service) timer(ctx context.Context) {
-	interval := s.store.Config.Mount.Interval
-	if interval <= 0 {
-		return
-	}
-	wait := interval
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait):
-		}
-		if s.isPaused() {
-			continue
-		}
-		_, err := s.Sync(ctx, session.Request{})
-		if err == nil || ctx.Err() != nil {
-			wait = interval
-			continue
-		}
-		s.opt.OnError(err)
-		wait = min(wait*2, max(10*time.Minute, 10*interval))
-	}
-}
-
-func (s *Service) isPaused() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.paused
-}
-
 // Status is what a mount tells of itself.
 type Status struct {
 	Mounted   bool             `json:"mounted"`
+	Watch     *Watching        `json:"watch,omitempty"` // nil: nobody notices changes
 	Syncing   bool             `json:"syncing"`
 	Paused    bool             `json:"paused"`
 	LastSync  time.Time        `json:"last_sync,omitzero"`     // the last that went through
@@ -301,6 +328,14 @@ type Status struct {
 	Pending   Pending          `json:"pending"`                // what is only on this machine
 	Failed    string           `json:"failed,omitempty"`       // why the tree takes no more changes; mount again
 	Issues    []ancestor.Issue `json:"issues"`                 // what is not in sync, and why
+}
+
+// Watching tells how changes are noticed.
+type Watching struct {
+	Since  time.Time `json:"since"`
+	Method string    `json:"method"`           // here: "mount", which knows what is changed through it; a watch.Method; or "none"
+	Reason string    `json:"reason,omitempty"` // why no better one is used
+	Told   bool      `json:"told"`             // the store tells of changes; else it is asked again and again
 }
 
 // Pending is what was changed here and is not in the store yet.
@@ -312,19 +347,21 @@ type Pending struct {
 
 // Status tells how things are now.
 func (s *Service) Status(ctx context.Context) (Status, error) {
-	issues, err := s.mount.Ancestor.Issues(ctx)
+	issues, err := s.replica.Ancestor.Issues(ctx)
 	if err != nil {
 		return Status{}, err
 	}
-	tree, err := s.mount.Tree.Status(ctx)
-	if err != nil {
-		return Status{}, err
+	st := Status{Mounted: s.tree != nil, Issues: issues, Syncing: len(s.syncing) > 0, Watch: s.watching()}
+	if s.tree != nil {
+		tree, err := s.tree.Status(ctx)
+		if err != nil {
+			return Status{}, err
+		}
+		st.Pending = Pending{Names: tree.Names, Bytes: tree.Bytes, Since: tree.Since}
+		if tree.Err != nil {
+			st.Failed = tree.Err.Error()
+		}
 	}
-	st := Status{Mounted: true, Issues: issues, Pending: Pending{Names: tree.Names, Bytes: tree.Bytes, Since: tree.Since}}
-	if tree.Err != nil {
-		st.Failed = tree.Err.Error()
-	}
-	st.Syncing = len(s.syncing) > 0
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.Paused, st.LastSync, st.Offline = s.paused, s.last, s.since
@@ -332,4 +369,21 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 		st.LastError = s.lastErr.Error()
 	}
 	return st, nil
+}
+
+func (s *Service) watching() *Watching {
+	s.mu.Lock()
+	w := &Watching{Since: s.began, Told: s.storeTells, Method: "none"}
+	paused := s.paused || s.pace.longest == 0
+	s.mu.Unlock()
+	switch {
+	case paused:
+		return nil
+	case s.tree != nil:
+		w.Method = "mount"
+	case s.replica.Watch != nil:
+		state := s.replica.Watch.State()
+		w.Method, w.Reason = string(state.Method), state.Reason
+	}
+	return w
 }

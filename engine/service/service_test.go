@@ -297,7 +297,8 @@ func TestSignal(t *testing.T) {
 
 // TestDeafClient asks and does not read the answers.
 func TestDeafClient(t *testing.T) {
-	defer func(d time.Duration) { writeTime = d }(writeTime)
+	before := writeTime
+	t.Cleanup(func() { writeTime = before }) // after the service has ended
 	writeTime = 50 * time.Millisecond
 	r := run(t, newConfig(t, newStore(t)))
 	for i := range 3000 {

@@ -87,7 +87,7 @@ var errorKinds = []struct {
 	name string
 	is   error
 }{
-	{"mounted", ErrMounted}, {"loss", engine.ErrLoss}, {"unreachable", backend.ErrUnavailable}, {"changed", replica.ErrChanged},
+	{"mounted", ErrMounted}, {"not_mounted", ErrNotRunning}, {"loss", engine.ErrLoss}, {"unreachable", backend.ErrUnavailable}, {"changed", replica.ErrChanged},
 }
 
 func unreachable(err error) bool { return errors.Is(err, backend.ErrUnavailable) }

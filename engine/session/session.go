@@ -19,6 +19,7 @@ import (
 	"ensync/engine/plan"
 	"ensync/engine/remote"
 	"ensync/engine/replica"
+	"ensync/engine/watch"
 	"ensync/keys"
 	"ensync/store"
 	"ensync/store/backend"
@@ -201,9 +202,12 @@ type Request struct {
 type Replica struct {
 	Client   replica.Client
 	Ancestor *ancestor.DB
-	// Identity tells this tree from another one in its place; "": it can't be another.
-	Identity string
-	close    []func() error
+	// Identity tells this tree from another one in its place; nil: it can't be another.
+	Identity func() (string, error)
+	// Watch knows what changed in the tree since the last sync; nil: nobody does, or the client itself.
+	Watch     *watch.Watch
+	localPath func(path string) string // where a watched tree has what is at a path
+	close     []func() error
 }
 
 // ancestorName is the database of the last agreement, in the directory of a replica's state.
@@ -221,6 +225,25 @@ func (r *Replica) Close() error {
 // OpenDirectory opens the configured ordinary directory as a replica. scrub makes it forget all hashes first, so that
 // every file is read anew.
 func (s *Store) OpenDirectory(ctx context.Context, scrub bool) (*Replica, error) {
+	return s.openDirectory(ctx, scrub, nil)
+}
+
+// WatchDirectory is OpenDirectory with a watch on the tree.
+func (s *Store) WatchDirectory(ctx context.Context, scrub bool) (*Replica, error) {
+	w, err := watch.Open(ctx, s.Config.General.Path, watch.Options{})
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.openDirectory(ctx, scrub, w)
+	if err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	r.Watch = w
+	r.close = append(r.close, w.Close)
+	return r, nil
+}
+
+func (s *Store) openDirectory(ctx context.Context, scrub bool, w *watch.Watch) (*Replica, error) {
 	path := s.Config.General.Path
 	if info, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("open the local tree %s: %w; if its disk is not mounted, mount it; nothing was changed", path, err)
@@ -236,7 +259,7 @@ func (s *Store) OpenDirectory(ctx context.Context, scrub bool) (*Replica, error)
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.openDirectory(ctx, path, private, scrub)
+	r, err := s.openUnlocked(ctx, path, private, scrub, w)
 	if err != nil {
 		return nil, errors.Join(err, unlock())
 	}
@@ -244,7 +267,7 @@ func (s *Store) OpenDirectory(ctx context.Context, scrub bool) (*Replica, error)
 	return r, nil
 }
 
-func (s *Store) openDirectory(ctx context.Context, path, private string, scrub bool) (*Replica, error) {
+func (s *Store) openUnlocked(ctx context.Context, path, private string, scrub bool, w *watch.Watch) (*Replica, error) {
 	if err := checkCopied(private); err != nil {
 		return nil, err
 	}
@@ -256,21 +279,24 @@ func (s *Store) openDirectory(ctx context.Context, path, private string, scrub b
 			}
 		}
 	}
-	d, err := localdir.Open(path, cachePath, s.Store, localdir.Options{Report: s.notice})
+	opt := localdir.Options{Report: s.notice}
+	if w != nil {
+		opt.Changes = w
+	}
+	d, err := localdir.Open(path, cachePath, s.Store, opt)
 	if err != nil {
 		return nil, err
 	}
-	r := &Replica{close: []func() error{d.Close}}
-	if r.Identity, err = d.Identity(); err != nil {
-		return nil, errors.Join(err, r.Close())
-	}
+	r := &Replica{Identity: d.Identity, close: []func() error{d.Close}}
 	if r.Ancestor, err = ancestor.Open(filepath.Join(private, ancestorName), nil); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	r.close = append(r.close, r.Ancestor.Close)
-	if r.Client, err = naming.Open(ctx, d, r.Ancestor, s.notice); err != nil {
+	named, err := naming.Open(ctx, d, r.Ancestor, s.notice)
+	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
+	r.Client, r.localPath = named, named.LocalPath
 	if err := markCopied(private); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ensync/engine"
+	"ensync/engine/ancestor"
 	"ensync/engine/plan"
 	"ensync/engine/remote"
 	"ensync/engine/rules"
@@ -22,7 +23,8 @@ const (
 
 // Sync reconciles a replica with a root once.
 func (s *Store) Sync(ctx context.Context, r *Replica, root *remote.Root, req Request) (engine.Summary, error) {
-	if err := r.checkIdentity(ctx, req.ConfirmLoss); err != nil {
+	identity, err := r.checkIdentity(ctx, req.ConfirmLoss)
+	if err != nil {
 		return engine.Summary{}, err
 	}
 	set, err := s.rules(req)
@@ -37,13 +39,45 @@ func (s *Store) Sync(ctx context.Context, r *Replica, root *remote.Root, req Req
 	if err != nil {
 		return engine.Summary{}, err
 	}
+	done := r.look(req)
 	sum, err := engine.Sync(ctx, engine.Config{Client: r.Client, Server: server, Ancestor: r.Ancestor, Rules: set,
 		Workers: req.Workers, All: req.Clean || changed || req.Override != "", DryRun: req.DryRun,
 		ConfirmLoss: req.ConfirmLoss, Resolve: maps.Clone(req.Resolve), Estimate: req.Estimate, Machine: Machine(s.Config), Report: req.Report})
-	if err != nil || req.DryRun {
+	if err = done(ctx, err); err != nil || req.DryRun {
 		return sum, err
 	}
-	return sum, s.remember(ctx, r, req)
+	return sum, s.remember(ctx, r, req, identity)
+}
+
+// look tells the watch that a sync begins, and returns what tells it how that ended. What failed is to be looked at again
+// with everything below: nobody went on from there.
+func (r *Replica) look(req Request) func(context.Context, error) error {
+	if r.Watch == nil {
+		return func(_ context.Context, err error) error { return err }
+	}
+	look := r.Watch.Begin()
+	return func(ctx context.Context, err error) error {
+		var issues []ancestor.Issue
+		if req.DryRun { // nothing was done about what was seen
+			look.Fail()
+			return err
+		}
+		if err == nil {
+			issues, err = r.Ancestor.Issues(ctx)
+		}
+		if err != nil {
+			look.Fail()
+			return err
+		}
+		var failed []string
+		for _, i := range issues {
+			if i.Kind == ancestor.Failed {
+				failed = append(failed, r.localPath(i.Path))
+			}
+		}
+		look.Done(failed)
+		return nil
+	}
 }
 
 func (s *Store) rules(req Request) (*rules.Set, error) {
@@ -65,7 +99,7 @@ func (s *Store) rulesChanged(ctx context.Context, r *Replica) (bool, error) {
 
 // remember notes what a sync was made with. After an overridden mode, everything is to be looked at again: what the
 // mode left out of sync is not forgotten (the original had a trap there, reference 1.8).
-func (s *Store) remember(ctx context.Context, r *Replica, req Request) error {
+func (s *Store) remember(ctx context.Context, r *Replica, req Request, identity string) error {
 	hash := s.Config.Hash[:]
 	if req.Override != "" {
 		hash = []byte("override " + req.Override)
@@ -76,19 +110,26 @@ func (s *Store) remember(ctx context.Context, r *Replica, req Request) error {
 	if err := r.Ancestor.SetMeta(ctx, metaSynced, []byte(time.Now().UTC().Format(time.RFC3339Nano))); err != nil {
 		return err
 	}
-	if r.Identity == "" {
+	if identity == "" {
 		return nil
 	}
-	return r.Ancestor.SetMeta(ctx, metaIdentity, []byte(r.Identity))
+	return r.Ancestor.SetMeta(ctx, metaIdentity, []byte(identity))
 }
 
 // checkIdentity is the half of the loss guard that looks at the root: another directory in its place is never taken for
-// what became of the tree.
-func (r *Replica) checkIdentity(ctx context.Context, confirmed bool) error {
-	was, err := r.Ancestor.Meta(ctx, metaIdentity)
-	if err != nil || was == nil || r.Identity == "" || confirmed || string(was) == r.Identity {
-		return err
+// what became of the tree. It returns the identity of the root; "" if it can't be another.
+func (r *Replica) checkIdentity(ctx context.Context, confirmed bool) (string, error) {
+	if r.Identity == nil {
+		return "", nil
 	}
-	return fmt.Errorf("%w: the local tree is another directory, or on another file system, than at the last sync; nothing was "+
+	is, err := r.Identity()
+	if err != nil {
+		return "", err
+	}
+	was, err := r.Ancestor.Meta(ctx, metaIdentity)
+	if err != nil || was == nil || confirmed || string(was) == is {
+		return is, err
+	}
+	return is, fmt.Errorf("%w: the local tree is another directory, or on another file system, than at the last sync; nothing was "+
 		"changed. If a disk is not mounted, mount it; if the tree was moved or restored, sync with --confirm-loss", engine.ErrLoss)
 }

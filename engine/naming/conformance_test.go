@@ -4,6 +4,7 @@ package naming_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -73,24 +74,22 @@ func (u user) Data(path string) (string, error) {
 	return string(data), err
 }
 
-// open opens a directory by the store's names, with what is remembered of it in state.
-func open(t *testing.T, root, state string) (*naming.Tree, *ancestor.DB) {
+// open opens a directory by the store's names, with what is remembered of it in state. The caller closes the first two.
+func open(t *testing.T, root, state string) (*localdir.Dir, *ancestor.DB, *naming.Tree) {
 	t.Helper()
 	d, err := localdir.Open(root, filepath.Join(state, "files.sqlite"), sha{}, localdir.Options{Report: func(s string) { t.Log(s) }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { d.Close() })
 	db, err := ancestor.Open(filepath.Join(state, "ancestor.sqlite"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { db.Close() })
 	tree, err := naming.Open(t.Context(), d, db, func(s string) { t.Log(s) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tree, db
+	return d, db, tree
 }
 
 // TestConformance: on a file system that folds names, too, a store's names are bytes.
@@ -105,7 +104,12 @@ func TestConformance(t *testing.T) {
 				if opt != (foldtest.Options{}) {
 					root = foldtest.New(t, opt)
 				}
-				tree, _ := open(t, root, t.TempDir())
+				d, db, tree := open(t, root, scratch(t))
+				t.Cleanup(func() {
+					if err := errors.Join(d.Close(), db.Close()); err != nil {
+						t.Error(err)
+					}
+				})
 				return replicatest.Subject{Client: tree, User: user{root, true}, Hash: memory.SHA256}
 			})
 		})

@@ -91,9 +91,9 @@ func (n *names) compare(dir string, entries []object.Entry) (drop, set []ancesto
 	}
 	now := n.clone()
 	for store, name := range n.byStore {
-		// Kept aside: its user deleted or renamed it, or it has its own name back. Respelled: a program that saves may
-		// be about to put it back, unless it is there in the store's spelling.
-		if !listed[name.Local] && (name.IsAside() || name.Beside != "" || listed[store]) {
+		// A program that saves may be about to put it back, so a note of nothing stays until it is agreed to be gone. It
+		// goes if the store's name is here, or if the user gave what had been renamed another name again.
+		if !listed[name.Local] && (listed[store] || name.Why == ancestor.Respelled && name.Beside != "") {
 			now.drop(store)
 			drop = append(drop, name)
 		}

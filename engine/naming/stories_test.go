@@ -3,6 +3,7 @@
 package naming_test
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"ensync/engine"
 	"ensync/engine/ancestor"
+	"ensync/engine/localdir"
 	"ensync/engine/localdir/foldtest"
 	"ensync/engine/naming"
 	"ensync/engine/plan"
@@ -28,18 +30,43 @@ type machine struct {
 	store *remotetest.Store
 	root  string
 	state string
-	tree  *naming.Tree
+	dir   *localdir.Dir
 	past  *ancestor.DB
+	tree  *naming.Tree
+}
+
+// scratch is a directory in memory, where there is such: a test syncs often, and the disk is not what it is about.
+func scratch(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "ensync-naming-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 func newMachine(t *testing.T, store *remotetest.Store, root string) *machine {
-	m := &machine{t: t, store: store, root: root, state: t.TempDir()}
+	m := &machine{t: t, store: store, root: root, state: scratch(t)}
 	m.start()
+	t.Cleanup(m.stop)
 	return m
 }
 
 // start opens everything, as a new process would.
-func (m *machine) start() { m.tree, m.past = open(m.t, m.root, m.state) }
+func (m *machine) start() {
+	m.stop()
+	m.dir, m.past, m.tree = open(m.t, m.root, m.state)
+}
+
+func (m *machine) stop() {
+	if m.dir == nil {
+		return
+	}
+	if err := errors.Join(m.dir.Close(), m.past.Close()); err != nil {
+		m.t.Error(err)
+	}
+	m.dir = nil
+}
 
 func (m *machine) try() (engine.Summary, error) {
 	server, err := remote.Open(m.t.Context(), m.store)
@@ -200,8 +227,9 @@ var stories = []struct {
 func TestStories(t *testing.T) {
 	for _, s := range stories {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
 			store := remotetest.New(memory.SHA256)
-			plain, fold := newMachine(t, store, t.TempDir()), newMachine(t, store, foldtest.New(t, s.opt))
+			plain, fold := newMachine(t, store, scratch(t)), newMachine(t, store, foldtest.New(t, s.opt))
 			plain.do(s.base)
 			plain.sync()
 			fold.sync()
@@ -267,8 +295,9 @@ var asideStories = []struct {
 func TestAside(t *testing.T) {
 	for _, s := range asideStories {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
 			store := remotetest.New(memory.SHA256)
-			plain, fold := newMachine(t, store, t.TempDir()), newMachine(t, store, foldtest.New(t, foldtest.APFS))
+			plain, fold := newMachine(t, store, scratch(t)), newMachine(t, store, foldtest.New(t, foldtest.APFS))
 			plain.do("write f=a; write keep=k")
 			plain.sync()
 			fold.sync()
@@ -312,7 +341,7 @@ func sortTree(line string) string {
 // TestAsideFollowsItsDirectory: a directory that is moved keeps what was kept aside in it.
 func TestAsideFollowsItsDirectory(t *testing.T) {
 	store := remotetest.New(memory.SHA256)
-	plain, fold := newMachine(t, store, t.TempDir()), newMachine(t, store, foldtest.New(t, foldtest.APFS))
+	plain, fold := newMachine(t, store, scratch(t)), newMachine(t, store, foldtest.New(t, foldtest.APFS))
 	plain.do("write d/e/f=a; write d/e/F=b; write d/E/g=c")
 	plain.sync()
 	fold.sync()
@@ -337,7 +366,7 @@ func TestTimesAndModes(t *testing.T) {
 		"2 s": {Grain: 2 * time.Second}} {
 		t.Run(name, func(t *testing.T) {
 			store := remotetest.New(memory.SHA256)
-			plain, fold := newMachine(t, store, t.TempDir()), newMachine(t, store, foldtest.New(t, opt))
+			plain, fold := newMachine(t, store, scratch(t)), newMachine(t, store, foldtest.New(t, opt))
 			const at, old = 1_700_000_001_123_456_789, 42
 			plain.do(fmt.Sprintf("write f=a; chmod 640 f; touch %d f; write g=b; touch %d g; chmod 400 g; write d/h=c; chmod 750 d", int64(at), old))
 			modTime := func(path string) int64 {
@@ -394,7 +423,7 @@ func TestTimesAndModes(t *testing.T) {
 // TestNoSymlinks: what can't be made here costs only itself, and stays in the store.
 func TestNoSymlinks(t *testing.T) {
 	store := remotetest.New(memory.SHA256)
-	plain, fold := newMachine(t, store, t.TempDir()), newMachine(t, store, foldtest.New(t, foldtest.VFAT))
+	plain, fold := newMachine(t, store, scratch(t)), newMachine(t, store, foldtest.New(t, foldtest.VFAT))
 	plain.do("write a=1; ln l->a; write z/b=2")
 	plain.sync()
 	for range 3 {

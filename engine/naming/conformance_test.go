@@ -94,7 +94,7 @@ func open(t *testing.T, root, state string) (*localdir.Dir, *ancestor.DB, *namin
 
 // TestConformance: on a file system that folds names, too, a store's names are bytes.
 func TestConformance(t *testing.T) {
-	for name, opt := range map[string]foldtest.Options{"exact": {}, "folding": {Fold: true}, "poor": {Fold: true, NoExchange: true}} {
+	for name, opt := range map[string]foldtest.Options{"folding": {Fold: true}, "poor": {Fold: true, NoExchange: true}} {
 		if testing.Short() && name != "poor" {
 			continue
 		}

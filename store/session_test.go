@@ -118,6 +118,37 @@ func TestTreeLocality(t *testing.T) {
 	}
 }
 
+// TestLargeEntries: entries as large as they may be, with all their extended attributes.
+func TestLargeEntries(t *testing.T) {
+	s := newPlace(t).create(Params{})
+	w := begin(t, s)
+	g, err := s.group(keys.Everyone)
+	must(t, err)
+	entries := manyEntries(20)
+	for i := range entries {
+		most := bytes.Repeat([]byte{byte(i)}, object.MaxXattrs-11)
+		entries[i].Xattrs = object.MakeXattrs(map[string][]byte{"user.a": most})
+		if len(entries[i].Xattrs) != object.MaxXattrs {
+			t.Fatalf("%d bytes", len(entries[i].Xattrs))
+		}
+		entries[i].Content = object.Content{Known: true, Size: object.InlineMax, Data: make([]byte, object.InlineMax)}
+		entries[i].Extra = append([]byte{40, 0x80, 0x78}, make([]byte, 0x3c00)...)
+	}
+	tree, err := w.PutTree(t.Context(), g, entries)
+	must(t, err)
+	must(t, w.Flush(t.Context()))
+	got, err := s.ReadTree(t.Context(), g, tree)
+	must(t, err)
+	if len(got) != len(entries) {
+		t.Fatalf("%d entries", len(got))
+	}
+	for i, e := range got {
+		if e.Xattrs != entries[i].Xattrs || !bytes.Equal(e.Extra, entries[i].Extra) {
+			t.Errorf("%q came back with %d bytes", e.Name, len(e.Xattrs))
+		}
+	}
+}
+
 // TestConcurrentSession: many writers in one session, then everything is there.
 func TestConcurrentSession(t *testing.T) {
 	p := newPlace(t)

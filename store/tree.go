@@ -117,7 +117,7 @@ func cutEntries(mac *block.MAC, entries []object.Entry, add func([]byte) error) 
 			}
 			b = b[:copy(b, b[before:])]
 		}
-		if mac.Score([]byte(e.Name)) < math.MaxUint64/treeBlock*uint64(n) {
+		if mac.Score([]byte(e.Name)) < math.MaxUint64/treeBlock*uint64(min(n, treeBlock)) {
 			if err := add(b); err != nil {
 				return err
 			}

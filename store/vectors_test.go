@@ -74,6 +74,14 @@ func TestVectors(t *testing.T) {
 		{Name: "d", Kind: object.Symlink, Target: "../x"},
 	}
 	must(t, cutEntries(mac, entries, func(b []byte) error { add("directory block", b); return nil }))
+	for i := range entries {
+		entries[i].User, entries[i].Group = "alice:1000", ":100"
+		if entries[i].Kind != object.Symlink {
+			entries[i].Xattrs = object.MakeXattrs(map[string][]byte{"user.b": {}, "user.a": []byte("1")})
+		}
+	}
+	entries[1].Xattrs = object.NoXattrs
+	must(t, cutEntries(mac, entries, func(b []byte) error { add("directory block with owners", b); return nil }))
 	add("list of blocks", object.AppendRef(object.AppendRef(nil, object.Ref{Key: object.Key{1}, Length: 300}), object.Ref{Key: object.Key{2}, Length: 1}))
 	c := commit{root: [16]byte{1}, seq: 9, parent: object.Key{2}, jumpSeq: 8, jump: object.Key{2}, packs: []pack.Name{{3}}, private: []byte("sealed")}
 	add("commit", c.encode())

@@ -12,7 +12,7 @@ var ErrMalformed = errors.New("malformed directory entry")
 // The bounds of what an entry may hold.
 const (
 	MaxDepth  = 8         // levels of lists above data
-	MaxEntry  = 32 << 10  // bytes of one encoded entry
+	MaxEntry  = 96 << 10  // bytes of one encoded entry
 	MaxTarget = 4095      // bytes of a symlink's target (PATH_MAX less the NUL)
 	MaxExtra  = 16 << 10  // bytes of fields that this version does not know
 	MaxSize   = 1<<62 - 1 // bytes of a file
@@ -32,6 +32,10 @@ const (
 	tagTarget  = 7 // bytes; symlinks
 	tagTree    = 8 // depth (byte), key (32 bytes); directories
 	firstExtra = 32
+
+	tagUser   = 32 // Owner
+	tagGroup  = 33 // Owner
+	tagXattrs = 34 // Xattrs; files and directories
 )
 
 // Check says why e can't be stored, or nil.
@@ -47,6 +51,9 @@ func (e Entry) Check() error {
 	}
 	if len(e.Extra) > MaxExtra {
 		return bad("%d bytes of unknown fields", len(e.Extra))
+	}
+	if err := e.checkAttributes(); err != nil {
+		return fmt.Errorf("entry %q: %w", e.Name, err)
 	}
 	switch e.Kind {
 	case File:
@@ -109,16 +116,48 @@ func AppendEntry(dst []byte, e Entry) ([]byte, error) {
 		b = appendField(b, tagKind, []byte{byte(Symlink)})
 		b = appendField(b, tagTarget, []byte(e.Target))
 	}
-	first := uint64(firstExtra)
+	first := uint64(tagXattrs + 1)
 	if e.Kind == Special {
 		first = tagKind
 	}
+	b = e.appendAttributes(b)
 	if err := checkExtra(e.Extra, first); err != nil {
 		return dst, fmt.Errorf("entry %q: %w", e.Name, err)
 	}
 	b = append(b, e.Extra...)
 	dst = binary.AppendUvarint(dst, uint64(len(b)))
 	return append(dst, b...), nil
+}
+
+func (e Entry) checkAttributes() error {
+	if e.Kind == Special && !e.SameAttributes(Entry{}) || e.Kind == Symlink && e.Xattrs != "" {
+		return fmt.Errorf("%w: attributes that a %v does not have", ErrMalformed, e.Kind)
+	}
+	for _, o := range [...]Owner{e.User, e.Group} {
+		if o == "" {
+			continue
+		}
+		if err := o.Check(); err != nil {
+			return err
+		}
+	}
+	if e.Xattrs == "" {
+		return nil
+	}
+	_, err := e.Xattrs.Parse()
+	return err
+}
+
+func (e Entry) appendAttributes(b []byte) []byte {
+	for _, f := range []struct {
+		tag   uint64
+		value string
+	}{{tagUser, string(e.User)}, {tagGroup, string(e.Group)}, {tagXattrs, string(e.Xattrs)}} {
+		if f.value != "" {
+			b = appendField(b, f.tag, []byte(f.value))
+		}
+	}
+	return b
 }
 
 // ParseEntry takes one entry off the front of b. The entry's strings and bytes are copies. Inline content has no Key
@@ -165,14 +204,17 @@ func parseFields(b []byte) (Entry, error) {
 	return e, e.checkSeen(seen)
 }
 
-// parseKnown reads the fields after the kind and returns the set of their tags.
+// parseKnown reads the fields after the kind and returns the set of the tags that a kind must have.
 func (e *Entry) parseKnown(f *fields) (seen uint, err error) {
 	for before := f.rest; f.next(); before = f.rest {
-		if f.tag >= firstExtra {
+		if f.tag > tagXattrs {
 			e.Extra = append([]byte(nil), before...)
-			return seen, checkExtra(e.Extra, firstExtra)
+			return seen, checkExtra(e.Extra, tagXattrs+1)
 		}
-		if seen |= 1 << f.tag; !e.set(f.tag, f.value) {
+		if f.tag < firstExtra {
+			seen |= 1 << f.tag
+		}
+		if !e.set(f.tag, f.value) {
 			return seen, f.fail("%q: field %d makes no sense", e.Name, f.tag)
 		}
 	}
@@ -193,7 +235,7 @@ func (e *Entry) checkSeen(seen uint) error {
 	if !ok {
 		return fmt.Errorf("%w: %q has not the fields of a %v", ErrMalformed, e.Name, e.Kind)
 	}
-	return nil
+	return e.checkAttributes()
 }
 
 // set stores one field and reports whether its value makes sense.
@@ -228,6 +270,15 @@ func (e *Entry) set(tag uint64, v []byte) bool {
 		}
 		e.Tree = Tree{Depth: v[0], Key: Key(v[1:])}
 		return !e.Tree.IsZero()
+	case tagUser:
+		e.User = Owner(v)
+		return len(v) > 0
+	case tagGroup:
+		e.Group = Owner(v)
+		return len(v) > 0
+	case tagXattrs:
+		e.Xattrs = Xattrs(v)
+		return len(v) > 0
 	}
 	return false
 }

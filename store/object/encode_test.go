@@ -18,6 +18,27 @@ func samples() []Entry {
 		{Name: "d", Kind: Directory, Mode: 0o1777, Tree: Tree{Depth: 1, Key: key}, Extra: []byte{40, 1, 'x', 41, 0}},
 		{Name: "e", Kind: Symlink, Target: "../\xfe"},
 		{Name: "f", Kind: Special, Extra: []byte{2, 1, 9, 3, 1, 7}},
+		{Name: "g", Kind: File, Content: Content{Known: true, Data: []byte{}}, User: "alice:1000", Group: ":0", Xattrs: NoXattrs},
+		{Name: "h", Kind: Directory, Tree: Tree{Key: key}, Group: "staff:50", Extra: []byte{35, 0},
+			Xattrs: MakeXattrs(map[string][]byte{"user.a": {}, "user.b\xff": []byte("1\x00")})},
+		{Name: "i", Kind: Symlink, Target: "x", User: "root:0"},
+	}
+}
+
+// TestEntryOfEarlierVersion: who wrote entries without owner and extended attributes, and kept what it did not know of
+// others, wrote the same bytes.
+func TestEntryOfEarlierVersion(t *testing.T) {
+	old := []byte{20, 1, 1, 'l', 2, 1, 3, 7, 1, 'x', 32, 3, 'a', ':', '5', 40, 4, 'k', 'e', 'p', 't'}
+	e, rest, err := ParseEntry(old)
+	if err != nil || len(rest) != 0 || e.User != "a:5" || e.Group != "" || string(e.Extra) != "\x28\x04kept" {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	if b, err := AppendEntry(nil, e); err != nil || !bytes.Equal(b, old) {
+		t.Errorf("encodes to %x, %v, not %x", b, err, old)
+	}
+	plain := Entry{Name: "l", Kind: Symlink, Target: "x"}
+	if b, err := AppendEntry(nil, plain); err != nil || !bytes.Equal(b, []byte{9, 1, 1, 'l', 2, 1, 3, 7, 1, 'x'}) {
+		t.Errorf("without attributes: %x, %v", b, err)
 	}
 }
 
@@ -55,11 +76,40 @@ func TestEntryRefused(t *testing.T) {
 		"absent":        {Name: "a"},
 		"extra reused":  {Name: "a", Kind: File, Content: file, Extra: []byte{5, 0}},
 		"extra cut":     {Name: "a", Kind: File, Content: file, Extra: []byte{40, 9}},
+		"user":          {Name: "a", Kind: File, Content: file, User: "alice"},
+		"user -1":       {Name: "a", Kind: File, Content: file, User: "alice:4294967295"},
+		"user's number": {Name: "a", Kind: File, Content: file, User: ":007"},
+		"group's name":  {Name: "a", Kind: File, Content: file, Group: "a b:1"},
+		"group's colon": {Name: "a", Kind: File, Content: file, Group: "a:b:1"},
+		"xattrs":        {Name: "a", Kind: File, Content: file, Xattrs: "\x01"},
+		"xattr's name":  {Name: "a", Kind: File, Content: file, Xattrs: "\x01\x13security.capability\x00"},
+		"xattr of ours": {Name: "a", Kind: File, Content: file, Xattrs: "\x01\x0fuser.ensync.abc\x00"},
+		"xattrs' order": {Name: "a", Kind: File, Content: file, Xattrs: "\x02\x06user.b\x00\x06user.a\x00"},
+		"xattrs' end":   {Name: "a", Kind: File, Content: file, Xattrs: NoXattrs + "\x00"},
+		"xattrs' size":  {Name: "a", Kind: File, Content: file, Xattrs: XattrsTooLarge},
+		"link's xattrs": {Name: "a", Kind: Symlink, Target: "x", Xattrs: NoXattrs},
 		"extra unsound": {Name: "a", Kind: Special, Extra: []byte{2, 1, 1}},
 	} {
 		if b, err := AppendEntry(nil, e); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: encoded to %x, %v", what, b, err)
 		}
+	}
+}
+
+func TestXattrs(t *testing.T) {
+	small := MakeXattrs(map[string][]byte{"user.b": []byte("2"), "user.a": nil})
+	if got, err := small.Parse(); err != nil || len(got) != 2 || string(got["user.b"]) != "2" {
+		t.Errorf("read back %q, %v", got, err)
+	}
+	if MakeXattrs(nil) != NoXattrs {
+		t.Errorf("none is %q", MakeXattrs(nil))
+	}
+	most := MaxXattrs - len("\x01\x06user.a") - 3
+	if x := MakeXattrs(map[string][]byte{"user.a": make([]byte, most)}); len(x) != MaxXattrs {
+		t.Errorf("the most that can be stored is refused: %d bytes", len(x))
+	}
+	if x := MakeXattrs(map[string][]byte{"user.a": make([]byte, most+1)}); x != XattrsTooLarge {
+		t.Errorf("%d bytes are not too large", len(x))
 	}
 }
 

@@ -74,6 +74,11 @@ type Entry struct {
 	Target  string  // symlinks; raw bytes
 	Tree    Tree    // directories, where the entry comes from a store
 	Extra   []byte  // encoded fields beyond these, kept as they are: Copy, and what this version does not know
+
+	// What is synchronised only where the rules say so; "" is not known, which is never the same as none.
+	User, Group Owner
+	Xattrs      Xattrs // files and directories
+	Held        *Held  // in the ancestor: what the client has instead
 }
 
 // Equal reports whether two entries agree in kind and in everything that is synchronised for that kind, with the
@@ -84,7 +89,7 @@ func (e Entry) Equal(f Entry) bool {
 
 // EqualButTime is Equal with the modification time left out.
 func (e Entry) EqualButTime(f Entry) bool {
-	if !e.SameContent(f) {
+	if !e.SameContent(f) || !e.SameAttributes(f) {
 		return false
 	}
 	return e.Kind != File && e.Kind != Directory || e.Mode == f.Mode

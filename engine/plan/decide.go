@@ -13,12 +13,14 @@ func NeedsContent(in Input) bool {
 	return mayBe(s) || mayBe(a)
 }
 
-// Decide returns what becomes of a name under a mode: the table of reference 3.2, with mode and mtime merged apart
-// from content.
+// Decide returns what becomes of a name under a mode: the table of reference 3.2, with everything but content merged
+// field by field.
 //
-// Content (bytes, link target, or being a directory) is what conflicts are about. The mode is compared with the
-// ancestor's by itself: a side that alone changed it wins, if both did the server wins. mtime belongs to the content;
-// where only mtimes differ the side that alone changed it wins, otherwise the newer.
+// Content (bytes, link target, or being a directory) is what conflicts are about. Mode, owner, group and extended
+// attributes are each compared with the ancestor's by themselves: a side that alone changed one wins, if both did the
+// server wins. mtime belongs to the content; where only mtimes differ the side that alone changed it wins, otherwise the
+// newer. An owner, group or set of extended attributes that a side does not know is no difference: what the client has
+// and nobody stored goes out, and what the client does not know stays as the server has it.
 //
 // Rights hold for each part: what must not travel stays as it is on both sides, and what may travel does
 // (Outcome.Partial). A client's content that NeedsContent asks for and that is unknown all the same is taken for a
@@ -55,6 +57,9 @@ type alone struct {
 // decideAlone is lines 4 to 9: only one side has e. Only changed content counts as an edit.
 func decideAlone(e, a object.Entry, w alone) Outcome {
 	kept := Outcome{Action: w.keep, Result: e, Ancestor: e}
+	if w.keep == UseClient && e.Xattrs == object.NoXattrs {
+		kept.Result.Xattrs = "" // nothing that needs to be told
+	}
 	gone := object.Entry{Name: e.Name}
 	dropped := Outcome{Action: w.drop, Result: gone, Ancestor: gone}
 	idle := Outcome{Action: Unsync, Ancestor: a}
@@ -155,37 +160,30 @@ func newer(e, f object.Entry) bool {
 	return e.Kind == object.File && f.Kind == object.File && e.ModTime > f.ModTime
 }
 
-// mergeAttributes is lines 10 to 13 where both sides hold the same content, or directories: only mode and mtime differ.
+// mergeAttributes is lines 10 to 13 where both sides hold the same content, or the same kind of thing: only the fields
+// apart from content differ.
 func mergeAttributes(c, a, s object.Entry, m Mode) Outcome {
 	out := Outcome{Descend: c.Kind == object.Directory}
-	agreed := s // with what only a store knows: tree, unknown fields
-	toClient, toServer := s, s
-	toClient.Mode, toClient.ModTime = c.Mode, c.ModTime
-
-	switch travel(modeChange(c, a, s), m) {
-	case inward:
-		toClient.Mode = s.Mode
-	case outward:
-		toServer.Mode, agreed.Mode = c.Mode, c.Mode
-	default:
-		out.Partial = c.Mode != s.Mode
-		if out.Partial && a.Kind == c.Kind {
-			agreed.Mode = a.Mode
-		} else if out.Partial {
-			agreed.Mode = c.Mode
-		}
+	to := outcomes{client: s, server: s, agreed: s} // with what only a store knows: tree, unknown fields
+	to.client.ModTime = c.ModTime
+	out.Partial = to.mergeMode(c, a, s, travel(modeChange(c, a, s), m))
+	if out.Partial && a.Kind != c.Kind {
+		to.agreed.Mode = c.Mode
+	}
+	if to.mergeOptional(c, a, s, func(by change) way { return travel(by, m) }, travel(onClient, m)) {
+		out.Partial = true
 	}
 	switch who := timeChange(c, a, s); travel(who, m) {
 	case inward:
-		toClient.ModTime = s.ModTime
+		to.client.ModTime = s.ModTime
 	case outward:
-		toServer.ModTime, agreed.ModTime = c.ModTime, c.ModTime
+		to.server.ModTime, to.agreed.ModTime = c.ModTime, c.ModTime
 	default:
 		if who == onServer { // the winner is not let through: the ancestor stays with the other, lest that look new
-			agreed.ModTime = c.ModTime
+			to.agreed.ModTime = c.ModTime
 		}
 	}
-	return finish(out, c, a, s, toClient, toServer, agreed)
+	return finish(out, c, a, s, to)
 }
 
 // mergeContent is lines 11 to 16 where content differs. mtime goes with content.
@@ -215,33 +213,28 @@ func mergeContent(c, a, s object.Entry, m Mode) Outcome {
 		return out
 	}
 
-	mode := content // two creations, or other kinds: nothing of the loser's is kept
-	if c.Kind == object.File && s.Kind == object.File && a.Kind == object.File {
-		mode = travel(modeChange(c, a, s), m)
-	}
-	agreed, toClient, toServer := a, c, s
+	to := outcomes{client: c, server: s, agreed: a}
 	switch content {
 	case inward:
-		agreed, toClient = s, s
+		to.client, to.agreed = s, s
 	case outward:
-		agreed, toServer = c, c
-		if c.Kind == s.Kind && toServer.Extra == nil {
-			agreed.Extra, toServer.Extra = s.Extra, s.Extra
+		to.server, to.agreed = c, c
+		if c.Kind == s.Kind && to.server.Extra == nil {
+			to.agreed.Extra, to.server.Extra = s.Extra, s.Extra
 		}
 	}
-	toClient.Mode, toServer.Mode = c.Mode, s.Mode
-	switch mode {
-	case inward:
-		toClient.Mode = s.Mode
-	case outward:
-		toServer.Mode = c.Mode
+	apart := func(by change) way { return travel(by, m) }
+	if a.Kind != c.Kind || a.Kind != s.Kind {
+		apart = func(change) way { return content } // two creations, or other kinds: nothing of the loser's is kept
 	}
-	agreed.Mode = a.Mode
-	if toClient.Mode == toServer.Mode {
-		agreed.Mode = toClient.Mode
+	out.Partial = content == stay
+	if to.mergeMode(c, a, s, apart(modeChange(c, a, s))) {
+		out.Partial = true
 	}
-	out.Partial = content == stay || toClient.Mode != toServer.Mode
-	return finish(out, c, a, s, toClient, toServer, agreed)
+	if c.Kind == s.Kind && to.mergeOptional(c, a, s, apart, travel(onClient, m)) {
+		out.Partial = true
+	}
+	return finish(out, c, a, s, to)
 }
 
 // settleConflict is the first half of line 16: force decides, for the newer if it is on both sides.
@@ -270,17 +263,17 @@ func split(out Outcome, a object.Entry, m Mode) Outcome {
 }
 
 // finish names the action that takes the two sides to their new states.
-func finish(out Outcome, c, a, s, toClient, toServer, agreed object.Entry) Outcome {
-	client := differs(c, toClient)
-	server := differs(s, toServer)
-	out.Ancestor = agreed
+func finish(out Outcome, c, a, s object.Entry, to outcomes) Outcome {
+	client := differs(c, to.client)
+	server := differs(s, to.server)
+	out.Ancestor = to.agreed
 	switch {
 	case client && server:
-		out.Action, out.Result = Merge, toServer
+		out.Action, out.Result = Merge, to.server
 	case client:
-		out.Action, out.Result = UseServer, toClient
+		out.Action, out.Result = UseServer, to.client
 	case server:
-		out.Action, out.Result = UseClient, toServer
+		out.Action, out.Result = UseClient, to.server
 	case out.Partial:
 		out.Action, out.Partial = Unsync, false
 		if !out.Descend || a.Kind == object.Directory { // a directory must be in the ancestor to be entered
@@ -295,7 +288,7 @@ func finish(out Outcome, c, a, s, toClient, toServer, agreed object.Entry) Outco
 // differs is not Equal for two states of one side; a client's content that nobody has read is itself.
 func differs(old, now object.Entry) bool {
 	if old.Kind == object.File && now.Kind == object.File && !old.Content.Known && !now.Content.Known {
-		return old.Mode != now.Mode || old.ModTime != now.ModTime
+		return old.Mode != now.Mode || old.ModTime != now.ModTime || !old.SameAttributes(now)
 	}
 	return !old.Equal(now)
 }

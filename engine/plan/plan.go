@@ -95,7 +95,8 @@ func (o Outcome) LeavesDifference() bool {
 
 // Agreed returns what the ancestor shall hold, given what the changed side reports back after taking Result: the
 // content that was really transferred, and the mode and mtime that the side could really keep, except for those
-// that the two sides do not share. For Merge, pass what the server reported.
+// that the two sides do not share. Owner, group and extended attributes that a client could not keep are agreed on all
+// the same, and what it has instead is noted beside them (Held): it is never taken for somebody's change.
 func (o Outcome) Agreed(reported object.Entry) object.Entry {
 	switch {
 	case o.Action != UseClient && o.Action != UseServer && o.Action != Merge:
@@ -105,18 +106,46 @@ func (o Outcome) Agreed(reported object.Entry) object.Entry {
 	}
 	agreed := reported
 	was, is := o.Ancestor.Content, o.Result.Content
-	if reported.Kind == object.File && (was.Known || is.Known) && !was.Same(is) { // only the mode was transferred
+	switch {
+	case reported.Kind == object.File && (was.Known || is.Known) && !was.Same(is): // only fields were transferred
 		agreed = o.Ancestor
-		agreed.Mode = reported.Mode
-		return agreed
+		if o.Ancestor.Mode == o.Result.Mode {
+			agreed.Mode = reported.Mode
+		}
+	default:
+		if o.Ancestor.Mode != o.Result.Mode {
+			agreed.Mode = o.Ancestor.Mode
+		}
+		if o.Ancestor.ModTime != o.Result.ModTime {
+			agreed.ModTime = o.Ancestor.ModTime
+		}
 	}
-	if o.Ancestor.Mode != o.Result.Mode {
-		agreed.Mode = o.Ancestor.Mode
-	}
-	if o.Ancestor.ModTime != o.Result.ModTime {
-		agreed.ModTime = o.Ancestor.ModTime
+	agreed.User, agreed.Group, agreed.Xattrs, agreed.Held = o.Ancestor.User, o.Ancestor.Group, o.Ancestor.Xattrs, o.Ancestor.Held
+	if o.Action != UseClient {
+		if agreed.Xattrs == "" && reported.Xattrs == object.NoXattrs {
+			agreed.Xattrs = reported.Xattrs
+		}
+		agreed.Held = held(o.Ancestor, o.Result, reported)
 	}
 	return agreed
+}
+
+// held returns what a client has instead of the agreed fields that it was given; nil if it has them.
+func held(agreed, given, has object.Entry) *object.Held {
+	var h object.Held
+	if given.User != "" && given.User == agreed.User && has.User != given.User {
+		h.User = has.User
+	}
+	if given.Group != "" && given.Group == agreed.Group && has.Group != given.Group {
+		h.Group = has.Group
+	}
+	if given.Xattrs != "" && given.Xattrs == agreed.Xattrs && has.Xattrs != given.Xattrs {
+		h.Xattrs = has.Xattrs
+	}
+	if h == (object.Held{}) {
+		return nil
+	}
+	return &h
 }
 
 // Input is what is known of one name. An entry of kind Absent is not there. The server's and the ancestor's contents

@@ -68,6 +68,9 @@ compression = {{.Compression}}
 mode = {{.Mode}}
 # Whether permissions of local files are to be believed; false for file systems that cannot keep them.
 trust_client_unix_mode = {{.TrustClientMode}}
+# Whether owners and groups, and extended attributes (user.*), are kept the same, too.
+# sync_owner = false
+# sync_xattrs = false
 
 # An example: leave temporary files alone.
 # [[rules.root.files]]

@@ -20,7 +20,7 @@ var (
 	textFields = map[string]field{"name": byName, "path": byPath, "permissions": byPermissions, "type": byType, "target": byTarget}
 	sizeFields = map[string]field{"bigger": bySizeOver, "smaller": bySizeUnder}
 	stopWords  = map[string]stop{"return": stopReturn, "all": stopAll}
-	ruleFields = append([]string{"mode", "trust_client_unix_mode", "include", "switch", "stop"},
+	ruleFields = append([]string{"mode", "trust_client_unix_mode", "sync_owner", "sync_xattrs", "include", "switch", "stop"},
 		append(slices.Sorted(maps.Keys(textFields)), slices.Sorted(maps.Keys(sizeFields))...)...)
 	usualModes = append(plan.ModeNames(), "cud/cud", "CUD/CUD", "---/cud", "cud/---", "---/CUD", "CUD/---", "---/---")
 )
@@ -32,8 +32,8 @@ var (
 // conditions, all of which must hold, are regular expressions found anywhere: name, path (from the root of the tree,
 // with a leading slash), permissions (of files and directories, four octal digits), type (f, d or s), target (of
 // symlinks), and for files bigger and smaller (bytes). Its actions, executed in this order: mode, trust_client_unix_mode,
-// include (states whose same group is evaluated here), switch (the state for what is in this directory), stop (return:
-// leave this state; all: leave all).
+// sync_owner, sync_xattrs (both off unless a rule says true), include (states whose same group is evaluated here), switch
+// (the state for what is in this directory), stop (return: leave this state; all: leave all).
 //
 // Regular expressions are Go's. They differ from the original's (Rust's regex) in this: \d, \w, \s and \b know ASCII
 // only; there is no (?x) and no \u{...} (write \x{...}); && and [ within a class are refused instead of being read in
@@ -179,11 +179,13 @@ func (p *parser) field(at where, r *rule, value any) {
 	case "mode":
 		p.mode(at, r, value)
 	case "trust_client_unix_mode":
-		if trust, ok := value.(bool); ok {
-			r.trust = &trust
-		} else {
-			p.fail(at, "must be true or false, not %s", kindOf(value))
-		}
+		r.trust = p.flag(at, value)
+	case "sync_owner":
+		r.owner = p.flag(at, value)
+		p.set.owner = p.set.owner || r.owner != nil && *r.owner
+	case "sync_xattrs":
+		r.xattrs = p.flag(at, value)
+		p.set.xattrs = p.set.xattrs || r.xattrs != nil && *r.xattrs
 	case "include":
 		p.include(at, r, value)
 	case "switch":
@@ -239,6 +241,14 @@ func (p *parser) mode(at where, r *rule, value any) {
 		return
 	}
 	r.mode = &mode
+}
+
+func (p *parser) flag(at where, value any) *bool {
+	set, ok := value.(bool)
+	if !ok {
+		p.fail(at, "must be true or false, not %s", kindOf(value))
+	}
+	return &set
 }
 
 func (p *parser) include(at where, r *rule, value any) {

@@ -32,6 +32,8 @@ type Set struct {
 	states      []ruleState // [0] is root
 	siblings    bool        // some rule is in a siblings group
 	paths       bool        // some rule asks for a path
+	owner       bool        // some rule turns sync_owner on
+	xattrs      bool        // some rule turns sync_xattrs on
 	fingerprint [32]byte
 }
 
@@ -51,6 +53,8 @@ type rule struct {
 	conditions []condition
 	mode       *plan.Mode
 	trust      *bool
+	owner      *bool
+	xattrs     *bool
 	include    []int
 	next       int // the state to switch to, or none
 	stop       stop
@@ -80,7 +84,14 @@ func (s *Set) Fingerprint() [32]byte { return s.fingerprint }
 // NeedsListings reports whether Enter looks at the listings; if not they may be nil.
 func (s *Set) NeedsListings() bool { return s.siblings }
 
-// Root returns the state in which the root directory is to be entered: mode ---/---, client modes trusted.
+// SyncsOwner and SyncsXattrs report whether anything at all can be synchronised so.
+func (s *Set) SyncsOwner() bool { return s.owner }
+
+// SyncsXattrs is explained at SyncsOwner.
+func (s *Set) SyncsXattrs() bool { return s.xattrs }
+
+// Root returns the state in which the root directory is to be entered: mode ---/---, client modes trusted, owners and
+// extended attributes left alone.
 func (s *Set) Root() State { return State{set: s, trust: true, next: none} }
 
 // State is what a walk carries from a directory to what is in it: for each directory first Enter, then Entry for each
@@ -89,6 +100,8 @@ type State struct {
 	set     *Set
 	mode    plan.Mode
 	trust   bool
+	owner   bool
+	xattrs  bool
 	current int    // the state whose rules are evaluated
 	next    int    // the state that a rule switched to when the directory was evaluated, until it is entered
 	path    string // of the directory, "" for the root; kept only where rules ask for it
@@ -119,6 +132,12 @@ func (st State) Entry(f Facts) (mode plan.Mode, trust bool, inside State) {
 	st.path = path
 	return st.mode, st.trust, st
 }
+
+// SyncsOwner reports whether owner and group of the name that Entry returned this for are synchronised.
+func (st State) SyncsOwner() bool { return st.owner }
+
+// SyncsXattrs reports whether its extended attributes are.
+func (st State) SyncsXattrs() bool { return st.xattrs }
 
 // evaluate applies a group of the current state.
 func (st *State) evaluate(group int, about *subject) {
@@ -153,6 +172,12 @@ func (st *State) apply(group int, about *subject, at frame) bool {
 		}
 		if r.trust != nil {
 			st.trust = *r.trust
+		}
+		if r.owner != nil {
+			st.owner = *r.owner
+		}
+		if r.xattrs != nil {
+			st.xattrs = *r.xattrs
 		}
 		for _, state := range r.include {
 			if at.has(state) {

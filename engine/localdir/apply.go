@@ -171,13 +171,13 @@ func (h *handle) carryOut(ctx context.Context, c replica.Change, p *prepared) (*
 	case contentStays(c):
 		return h.setMetadata(ctx, c, old)
 	case c.Old != nil && c.Old.Kind == object.Directory && c.New.Kind == object.Directory:
-		return h.chmodDirectory(c, old)
+		return h.updateDirectory(c, old)
 	case c.New.Kind == object.File && !p.filled:
 		return nil, errors.New("there is nothing to read its content from")
 	}
 	if !p.filled {
 		var err error
-		if p.incoming, err = h.build(c.New); err != nil {
+		if p.incoming, err = h.build(h.inherit(c)); err != nil {
 			return nil, err
 		}
 	}
@@ -195,6 +195,9 @@ func (h *handle) look(e *object.Entry, want row) error {
 	}
 	if !st.same(want.st) {
 		return replica.ErrChanged
+	}
+	if err := h.sameOptional(e.Name, e, st); err != nil {
+		return err
 	}
 	if e.Kind == object.Symlink {
 		if target, err := readLink(h.fd(), e.Name); err != nil || target != e.Target {

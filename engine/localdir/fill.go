@@ -18,6 +18,7 @@ type incoming struct {
 	name    string
 	st      stat
 	content object.Content // of a file
+	has     object.Entry   // owner, group and extended attributes
 }
 
 // fill writes the content of a new file under a temporary name.
@@ -37,6 +38,13 @@ func (h *handle) fill(ctx context.Context, c replica.Change) (in incoming, err e
 	if in.content, err = h.receive(ctx, c, file); err != nil {
 		return in, err
 	}
+	e := h.inherit(c)
+	if in.st, err = statFile(fd); err != nil {
+		return in, err
+	}
+	if err = h.setOptional(fd, e, in.st); err != nil {
+		return in, err
+	}
 	if err = h.tolerate(unix.Fchmod(fd, c.New.Mode)); err != nil {
 		return in, err
 	}
@@ -49,6 +57,8 @@ func (h *handle) fill(ctx context.Context, c replica.Change) (in incoming, err e
 		}
 	}
 	in.st, err = statFile(fd)
+	in.has.Kind = object.File
+	h.d.readOptional(fd, "", in.st, &in.has)
 	return in, err
 }
 
@@ -132,21 +142,41 @@ func (w *sparseWriter) run(p []byte) (n int, hole bool) {
 func (w *sparseWriter) finish() error { return w.file.Truncate(w.size) }
 
 // build makes a directory or symbolic link under a temporary name.
-func (h *handle) build(e *object.Entry) (in incoming, err error) {
+func (h *handle) build(e object.Entry) (in incoming, err error) {
 	in.name = h.d.owner.tempName()
 	if e.Kind == object.Symlink {
-		err = unix.Symlinkat(e.Target, h.fd(), in.name)
+		err = h.buildSymlink(in.name, e)
 	} else {
-		err = h.buildDirectory(in.name, e.Mode)
+		err = h.buildDirectory(in.name, e)
 	}
 	if err == nil {
 		in.st, err = statAt(h.fd(), in.name)
+	} else if st, gone := statAt(h.fd(), in.name); gone == nil {
+		h.discard(in.name, st)
 	}
-	return in, err
+	if err != nil {
+		return in, err
+	}
+	in.has.Kind = e.Kind
+	h.d.readOptional(h.fd(), in.name, in.st, &in.has)
+	return in, nil
+}
+
+func (h *handle) buildSymlink(name string, e object.Entry) error {
+	if err := unix.Symlinkat(e.Target, h.fd(), name); err != nil {
+		return err
+	}
+	st, err := statAt(h.fd(), name)
+	if err != nil {
+		return err
+	}
+	return h.setOwner(e, st, func(uid, gid int) error {
+		return unix.Fchownat(h.fd(), name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
+	})
 }
 
 // buildDirectory makes a directory that we can fill; who asked for less gives it its mode when it is full.
-func (h *handle) buildDirectory(name string, mode uint32) error {
+func (h *handle) buildDirectory(name string, e object.Entry) error {
 	if err := unix.Mkdirat(h.fd(), name, 0o700); err != nil {
 		return err
 	}
@@ -159,7 +189,13 @@ func (h *handle) buildDirectory(name string, mode uint32) error {
 	if err != nil {
 		return err
 	}
-	mode |= 0o700
+	if err := h.setOptional(fd, e, st); err != nil {
+		return err
+	}
+	if st, err = statFile(fd); err != nil {
+		return err
+	}
+	mode := e.Mode | 0o700
 	if st.mode&0o7777 == mode {
 		return nil
 	}

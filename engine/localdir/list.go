@@ -164,6 +164,7 @@ func (l *listing) entry(name string, r *row) (object.Entry, error) {
 		}
 		e.Target = target
 	}
+	l.d.readOptional(l.fd(), name, r.st, &e)
 	return e, nil
 }
 

@@ -27,6 +27,8 @@ type Options struct {
 	// Report, if set, is told of what a user should know although nothing failed: a cache that was lost, a version of a
 	// file that was kept under another name. It may be called concurrently.
 	Report func(message string)
+	// Owner and Xattrs make it list and set owners and groups, and extended attributes.
+	Owner, Xattrs bool
 	// Changes, if set, knows where something may have changed. nil: anywhere.
 	Changes Changes
 	// Writers bounds how many files are written at once. 0 means twice the number of processors.
@@ -52,6 +54,10 @@ type Dir struct {
 	slots  chan struct{} // one per file being written
 	owner  owner
 	cache  *cache
+	owners bool // are listed and set
+	xattrs bool
+
+	saidOwners sync.Once // that they can't be set here
 
 	mu      sync.Mutex
 	systems map[uint64]*fileSystem // by device
@@ -79,8 +85,8 @@ func Open(root string, statePath string, hasher Hasher, opt Options) (*Dir, erro
 		return nil, fmt.Errorf("open %q: %w; the directory to synchronise must exist and be readable", root, err)
 	}
 	d := &Dir{root: os.NewFile(uintptr(fd), root), path: root, hasher: hasher, report: opt.Report, change: opt.Changes,
-		slots: make(chan struct{}, opt.Writers), owner: thisProcess(), systems: map[uint64]*fileSystem{},
-		states: newStates(), touched: map[*fileSystem]bool{}, reads: map[string]row{}}
+		slots: make(chan struct{}, opt.Writers), owner: thisProcess(), owners: opt.Owner, xattrs: opt.Xattrs,
+		systems: map[uint64]*fileSystem{}, states: newStates(), touched: map[*fileSystem]bool{}, reads: map[string]row{}}
 	h, err := d.open("")
 	if err != nil {
 		return nil, errors.Join(err, d.root.Close())

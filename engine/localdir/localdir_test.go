@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 	"ensync/engine/replica/memory"
 	"ensync/engine/replica/replicatest"
 	"ensync/store/object"
+
+	"golang.org/x/sys/unix"
 )
 
 // sha hashes as replica/memory does, and counts the bytes.
@@ -55,6 +58,27 @@ func (u user) Data(path string) (string, error) {
 	return string(data), err
 }
 
+// optionalUser is root.
+type optionalUser struct{ user }
+
+func (u optionalUser) Chown(path string, user, group object.Owner) error {
+	number := func(o object.Owner) int {
+		if o == "" {
+			return -1
+		}
+		_, n := o.Split()
+		return int(n)
+	}
+	return os.Lchown(u.at(path), number(user), number(group))
+}
+
+func (u optionalUser) SetXattr(path, name string, value []byte) error {
+	if value == nil {
+		return unix.Removexattr(u.at(path), name)
+	}
+	return unix.Setxattr(u.at(path), name, value, 0)
+}
+
 func open(t *testing.T, root, state string, opt localdir.Options) *localdir.Dir {
 	t.Helper()
 	d, err := localdir.Open(root, state, sha{}, opt)
@@ -86,7 +110,12 @@ func TestConformanceOnPoorFileSystem(t *testing.T) {
 func conformance(t *testing.T) {
 	replicatest.Run(t, func(t *testing.T) replicatest.Subject {
 		root := t.TempDir()
-		d := open(t, root, filepath.Join(t.TempDir(), "cache.sqlite"), localdir.Options{Report: func(s string) { t.Log(s) }})
-		return replicatest.Subject{Client: d, User: user{root}, Hash: memory.SHA256}
+		d := open(t, root, filepath.Join(t.TempDir(), "cache.sqlite"),
+			localdir.Options{Report: func(s string) { t.Log(s) }, Owner: true, Xattrs: true})
+		s := replicatest.Subject{Client: d, User: user{root}, Hash: memory.SHA256}
+		if os.Geteuid() == 0 && runtime.GOOS == "linux" {
+			s.User = optionalUser{user{root}}
+		}
+		return s
 	})
 }

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setMetadata sets mode and time of a file whose bytes stay. As long as it works, a lease keeps writers out, so that the
+// setMetadata sets mode and time, owner and extended attributes of a file whose bytes stay. As long as it works, a lease keeps writers out, so that the
 // time that is set does not hide an edit; where there are no leases, the bytes are read again.
 func (h *handle) setMetadata(ctx context.Context, c replica.Change, old row) (*object.Entry, error) {
 	if err := h.makeReadable(c, &old); err != nil {
@@ -29,10 +29,11 @@ func (h *handle) setMetadata(ctx context.Context, c replica.Change, old row) (*o
 	if supported && !held {
 		return nil, errWritten
 	}
-	if st, err := statFile(fd); err != nil || !st.same(old.st) {
+	st, err := statFile(fd)
+	if err != nil || !st.same(old.st) {
 		return nil, errors.Join(replica.ErrChanged, err)
 	}
-	st, err := h.adjust(fd, c.New, old.st)
+	st, err = h.adjust(fd, *c.New, st)
 	if err == nil && !supported && st.mtime != old.st.mtime && c.Old.Content.Known {
 		err = h.verify(ctx, file, c.Old.Content)
 	}
@@ -48,17 +49,13 @@ func (h *handle) setMetadata(ctx context.Context, c replica.Change, old row) (*o
 	h.learn(c.Old.Name, old)
 	e := *c.Old
 	e.Mode, e.ModTime = st.mode&0o7777, st.mtime
+	h.d.readOptional(fd, "", st, &e)
 	return &e, nil
 }
 
-// adjust sets mode and time of an open file; ErrChanged if it was edited meanwhile.
-func (h *handle) adjust(fd int, e *object.Entry, was stat) (stat, error) {
-	if e.Mode != was.mode&0o7777 {
-		if err := h.tolerate(unix.Fchmod(fd, e.Mode)); err != nil {
-			return was, err
-		}
-	}
-	st, err := statFile(fd)
+// adjust makes everything but the content of an open file that of e; ErrChanged if it was edited meanwhile.
+func (h *handle) adjust(fd int, e object.Entry, was stat) (stat, error) {
+	st, err := h.adjustMode(fd, e, was)
 	if err != nil {
 		return was, err
 	}
@@ -75,6 +72,25 @@ func (h *handle) adjust(fd int, e *object.Entry, was stat) (stat, error) {
 		err = replica.ErrChanged
 	}
 	return st, err
+}
+
+// adjustMode sets owner, extended attributes and then the mode of an open file or directory.
+func (h *handle) adjustMode(fd int, e object.Entry, was stat) (stat, error) {
+	if err := h.setOptional(fd, e, was); err != nil {
+		return was, err
+	}
+	st, err := statFile(fd)
+	if err != nil || e.Mode == st.mode&0o7777 {
+		return st, err
+	}
+	err = unix.Fchmod(fd, e.Mode)
+	if errors.Is(err, unix.EBADF) { // it is open with O_PATH only
+		err = chmodPath(fd, e.Mode)
+	}
+	if err = h.tolerate(err); err != nil {
+		return st, err
+	}
+	return statFile(fd)
 }
 
 // makeReadable sets the mode first, through a handle that needs no right to read, of a file that we can't open as it is.
@@ -115,25 +131,23 @@ func (h *handle) stillAt(name string, want stat) error {
 	return nil
 }
 
-// chmodDirectory sets the mode of a directory.
-func (h *handle) chmodDirectory(c replica.Change, old row) (*object.Entry, error) {
+// updateDirectory sets mode, owner and extended attributes of a directory.
+func (h *handle) updateDirectory(c replica.Change, old row) (*object.Entry, error) {
 	fd, err := unix.Openat(h.fd(), c.Old.Name, pathOnly|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	if st, err := statFile(fd); err != nil || !st.same(old.st) {
+	st, err := statFile(fd)
+	if err != nil || !st.same(old.st) {
 		return nil, errors.Join(replica.ErrChanged, err)
 	}
-	if err := h.tolerate(chmodPath(fd, c.New.Mode)); err != nil {
-		return nil, err
-	}
-	st, err := statFile(fd)
-	if err != nil {
+	if st, err = h.adjustMode(fd, *c.New, st); err != nil {
 		return nil, err
 	}
 	h.learn(c.Old.Name, row{st: st})
 	e := *c.Old
 	e.Mode = st.mode & 0o7777
+	h.d.readOptional(fd, "", st, &e)
 	return &e, nil
 }

@@ -46,6 +46,7 @@ func (h *handle) placed(c replica.Change, p *prepared, looked int64) *object.Ent
 	if e.Kind == object.File {
 		e.ModTime, e.Content = p.st.mtime, p.content
 	}
+	e.User, e.Group, e.Xattrs = p.has.User, p.has.Group, p.has.Xattrs
 	st, err := statAt(h.fd(), e.Name)
 	if err != nil || !st.moved(p.st) {
 		h.forget(e.Name)
@@ -136,6 +137,9 @@ func (h *handle) dispose(ctx context.Context, temp string, e *object.Entry, old 
 	}
 	if !st.moved(old.st) {
 		return replica.ErrChanged
+	}
+	if err := h.sameOptional(temp, e, st); err != nil {
+		return err
 	}
 	if e.Kind == object.File {
 		file, err := h.secure(ctx, temp, e, old)

@@ -10,6 +10,7 @@ import (
 type stat struct {
 	dev, ino            uint64
 	mode                uint32 // st_mode, with the kind
+	uid, gid            uint32 // 0 in what comes from the cache
 	size                int64
 	mtime, ctime, btime int64 // btime is 0 where the file system does not tell
 }

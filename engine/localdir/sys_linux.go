@@ -58,7 +58,7 @@ func statx(fd int, name string, flags int) (stat, error) {
 	if err != nil {
 		return stat{}, err
 	}
-	s := stat{dev: unix.Mkdev(sx.Dev_major, sx.Dev_minor), ino: sx.Ino, mode: uint32(sx.Mode), size: int64(sx.Size),
+	s := stat{dev: unix.Mkdev(sx.Dev_major, sx.Dev_minor), ino: sx.Ino, mode: uint32(sx.Mode), uid: sx.Uid, gid: sx.Gid, size: int64(sx.Size),
 		mtime: sx.Mtime.Sec*1e9 + int64(sx.Mtime.Nsec), ctime: sx.Ctime.Sec*1e9 + int64(sx.Ctime.Nsec)}
 	if sx.Mask&unix.STATX_BTIME != 0 {
 		s.btime = sx.Btime.Sec*1e9 + int64(sx.Btime.Nsec)

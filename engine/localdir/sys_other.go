@@ -43,7 +43,7 @@ func statFile(fd int) (stat, error) {
 }
 
 func fromStat(s *unix.Stat_t) stat {
-	return stat{dev: uint64(s.Dev), ino: uint64(s.Ino), mode: uint32(s.Mode), size: s.Size, mtime: s.Mtim.Nano(),
+	return stat{dev: uint64(s.Dev), ino: uint64(s.Ino), mode: uint32(s.Mode), uid: s.Uid, gid: s.Gid, size: s.Size, mtime: s.Mtim.Nano(),
 		ctime: s.Ctim.Nano(), btime: max(s.Btim.Nano(), 0)}
 }
 
@@ -66,6 +66,15 @@ func setTime(fd int, modTime int64) error {
 	now := unix.NsecToTimeval(time.Now().UnixNano())
 	return unix.Futimes(fd, []unix.Timeval{now, unix.NsecToTimeval(modTime)})
 }
+
+// xattrsOf returns no extended attributes: on this system they are not synchronised.
+func xattrsOf(int, string) (map[string][]byte, error) { return nil, unix.ENOTSUP }
+
+func setXattr(int, string, []byte) error { return unix.ENOTSUP }
+
+func removeXattr(int, string) error { return unix.ENOTSUP }
+
+func chownFile(fd, uid, gid int) error { return unix.Fchown(fd, uid, gid) }
 
 func chmodPath(fd int, mode uint32) error { return unix.Fchmod(fd, mode) }
 

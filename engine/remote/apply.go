@@ -83,6 +83,9 @@ func (t *Tree) set(ctx context.Context, n *node, c replica.Change, e object.Entr
 	if err := expect(n, e.Name, now.Entry, c.Old); err != nil {
 		return nil, err
 	}
+	if now.Kind == e.Kind {
+		e = e.WithUnknownFrom(now.Entry)
+	}
 	switch {
 	case now.Kind == object.Directory && e.Kind == object.Directory:
 		e.Tree, e.Extra = now.Tree, now.Extra

@@ -159,8 +159,7 @@ func (t *Tree) plan(d *inode, g *group, c replica.Change, staged Ino) error {
 	case c.New == nil:
 		return t.planRemoval(d, g, n, from)
 	case n != nil && inPlace(n, c.New, c.Source != nil):
-		t.planTouch(g, n, c.New)
-		return nil
+		return t.planTouch(g, n, c.New)
 	}
 	return t.planNew(d, g, n, c.New, staged)
 }
@@ -225,18 +224,26 @@ func inPlace(n *inode, e *object.Entry, transfer bool) bool {
 	return now.SameContent(*e)
 }
 
-func (t *Tree) planTouch(g *group, n *inode, e *object.Entry) {
-	if e.Kind == object.Symlink {
-		return
+// planTouch changes all but the content of an inode.
+func (t *Tree) planTouch(g *group, n *inode, e *object.Entry) error {
+	if err := t.roomLocked(uint64(len(e.Xattrs))); err != nil {
+		return err
 	}
 	s := n.state
-	s.mode = n.kind() | e.Mode&permission
+	mask, err := t.setOptional(&s, e)
+	if err != nil || mask == 0 && e.Kind == object.Symlink {
+		return err
+	}
 	s.ctime = nanos(t.opt.Now())
+	if e.Kind != object.Symlink {
+		s.mode = n.kind() | e.Mode&permission
+	}
 	if e.Kind == object.File {
 		s.mtime = e.ModTime
 	}
-	g.ops = append(g.ops, op{code: opInode, ino: n.ino, mask: fMode | fTimes | fMark, state: &s})
+	g.ops = append(g.ops, op{code: opInode, ino: n.ino, mask: mask | fMode | fTimes | fMark, state: &s})
 	g.notices = append(g.notices, Notice{Inode: n.ino})
+	return nil
 }
 
 // planNew makes a new inode and gives it the name, in place of old if there is one.
@@ -246,7 +253,7 @@ func (t *Tree) planNew(d *inode, g *group, old *inode, e *object.Entry, staged I
 			return err
 		}
 	}
-	if err := t.roomLocked(entryCost); err != nil {
+	if err := t.roomLocked(entryCost + uint64(len(e.Xattrs))); err != nil {
 		return err
 	}
 	o, err := t.inodeFor(d, old, e, staged)
@@ -267,8 +274,8 @@ func (t *Tree) planNew(d *inode, g *group, old *inode, e *object.Entry, staged I
 	return nil
 }
 
-// inodeFor returns the operation that makes the inode for an entry of the server's. What the server knows nothing of,
-// owner and extended attributes, comes from the inode that had the name before.
+// inodeFor returns the operation that makes the inode for an entry of the server's. What the server knows nothing of
+// owner and extended attributes comes from the inode that had the name before.
 func (t *Tree) inodeFor(d *inode, old *inode, e *object.Entry, staged Ino) (op, error) {
 	m := Make{UID: t.opt.UID, GID: t.opt.GID}
 	switch e.Kind {
@@ -287,10 +294,13 @@ func (t *Tree) inodeFor(d *inode, old *inode, e *object.Entry, staged Ino) (op, 
 	o := t.newInode(d, m)
 	s := o.state
 	if old != nil && old.isFile() && e.Kind == object.File {
-		s.uid, s.gid = old.uid, old.gid
-		if s.xattrs = old.xattrs; len(s.xattrs) > 0 {
-			o.mask |= fXattrs
-		}
+		s.uid, s.gid, s.xattrs = old.uid, old.gid, old.xattrs
+	}
+	if _, err := t.setOptional(s, e); err != nil {
+		return op{}, err
+	}
+	if len(s.xattrs) > 0 {
+		o.mask |= fXattrs
 	}
 	if e.Kind != object.Symlink {
 		s.mode = m.Mode | e.Mode&permission

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"syscall"
+
+	"ensync/store/object"
 )
 
 // GetAttr returns an inode's attributes.
@@ -62,6 +64,9 @@ func (t *Tree) SetAttr(ctx context.Context, ino Ino, s SetAttr) (Attr, error) {
 	if s.GID != nil {
 		n.gid = *s.GID
 		mask |= fMode
+	}
+	if t.opt.Owner && (s.UID != nil || s.GID != nil) {
+		mask |= fMark
 	}
 	if s.Atime != nil {
 		n.atime = nanos(*s.Atime)
@@ -122,7 +127,7 @@ func (t *Tree) SetXattr(ctx context.Context, ino Ino, name string, value []byte,
 	if err := t.room(entryCost + uint64(len(value))); err != nil {
 		return err
 	}
-	return t.changeXattrs(ino, func(x map[string][]byte) error {
+	return t.changeXattrs(ino, name, func(x map[string][]byte) error {
 		_, ok := x[name]
 		if ok && flags&xattrCreate != 0 {
 			return syscall.EEXIST
@@ -144,7 +149,7 @@ func (t *Tree) SetXattr(ctx context.Context, ino Ino, name string, value []byte,
 
 // RemoveXattr removes an extended attribute; ENODATA if there is none.
 func (t *Tree) RemoveXattr(ctx context.Context, ino Ino, name string) error {
-	return t.changeXattrs(ino, func(x map[string][]byte) error {
+	return t.changeXattrs(ino, name, func(x map[string][]byte) error {
 		if _, ok := x[name]; !ok {
 			return errNoXattr
 		}
@@ -164,7 +169,7 @@ func (t *Tree) ListXattr(ctx context.Context, ino Ino) ([]string, error) {
 	return slices.Sorted(maps.Keys(n.xattrs)), nil
 }
 
-func (t *Tree) changeXattrs(ino Ino, f func(map[string][]byte) error) error {
+func (t *Tree) changeXattrs(ino Ino, name string, f func(map[string][]byte) error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	defer t.trim()
@@ -184,6 +189,11 @@ func (t *Tree) changeXattrs(ino Ino, f func(map[string][]byte) error) error {
 	}
 	n.xattrs = x
 	n.ctime = nanos(t.opt.Now())
-	t.touch(n, fXattrs|fTimes)
+	if !t.opt.Xattrs || !object.ValidXattr(name) {
+		t.touch(n, fXattrs|fTimes)
+		return nil
+	}
+	t.touch(n, fXattrs|fTimes|fMark)
+	t.mark(n)
 	return nil
 }

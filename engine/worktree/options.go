@@ -28,6 +28,9 @@ type Content interface {
 // Options tunes a tree. The zero value is right for use, apart from the owner.
 type Options struct {
 	UID, GID uint32 // own the root and what the reconciler creates
+	// Owner and Xattrs show the reconciler owners and groups, and extended attributes.
+	Owner, Xattrs bool
+	Chown         bool // what the reconciler brings belongs to whom it says; a mount of root
 
 	Journal    journal.Options
 	Inodes     int           // inodes kept in memory beyond those that must be; default 50 000

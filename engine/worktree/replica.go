@@ -92,7 +92,7 @@ func (t *Tree) show(n *inode, name string) object.Entry {
 	if replica.Reserved(name) {
 		return object.Entry{Name: name, Kind: object.Special}
 	}
-	e := n.entry(name)
+	e := t.entry(n, name)
 	if e.Kind == object.File && !e.Content.Known {
 		o := t.opened[n.ino]
 		o.listed = n.gen
@@ -126,8 +126,8 @@ func (t *Tree) asListed(dir *inode, e *object.Entry) (*inode, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := n.entry(e.Name)
-	if now.Kind != e.Kind || now.Target != e.Target {
+	now := t.entry(n, e.Name)
+	if now.Kind != e.Kind || now.Target != e.Target || !now.SameAttributes(e.WithUnknownFrom(now)) {
 		return nil, replica.ErrChanged
 	}
 	if now.Kind != object.Symlink && now.Mode != e.Mode {
@@ -248,7 +248,7 @@ func (t *Tree) Hash(ctx context.Context, dir string, e object.Entry) (object.Ent
 	if err != nil || n.content().Known {
 		defer t.mu.Unlock()
 		if err == nil {
-			e = n.entry(e.Name)
+			e = t.entry(n, e.Name)
 		}
 		return e, wrap("hash", path, err)
 	}
@@ -348,7 +348,7 @@ func (t *Tree) settleOps(d *inode, e object.Entry) (ops []op, err error) {
 	if err != nil {
 		return nil, err
 	}
-	seen := n.entry(e.Name)
+	seen := t.entry(n, e.Name)
 	if e.Kind == object.File && seen.Kind == object.File {
 		if !e.Content.Known || !t.agrees(n, e.Content) {
 			return nil, nil
@@ -364,7 +364,7 @@ func (t *Tree) settleOps(d *inode, e object.Entry) (ops []op, err error) {
 			delete(t.opened, n.ino)
 		}
 	}
-	if seen.Equal(e) && (now.dirty || d.stale) {
+	if isAgreed(seen, e) && (now.dirty || d.stale) {
 		ops = append(ops, settled)
 	}
 	return ops, nil

@@ -86,6 +86,28 @@ func (u user) Touch(p string, modTime int64) error {
 	return u.set(p, SetAttr{Mtime: &at})
 }
 
+func (u user) Chown(p string, user, group object.Owner) error {
+	var s SetAttr
+	if _, n := user.Split(); user != "" {
+		s.UID = &n
+	}
+	if _, n := group.Split(); group != "" {
+		s.GID = &n
+	}
+	return u.set(p, s)
+}
+
+func (u user) SetXattr(p, name string, value []byte) error {
+	ino, err := u.b.at(p)
+	if err != nil {
+		return err
+	}
+	if value == nil {
+		return u.b.RemoveXattr(ctx, ino, name)
+	}
+	return u.b.Tree.SetXattr(ctx, ino, name, value, 0)
+}
+
 func (u user) Remove(p string) error {
 	ino, err := u.b.at(p)
 	if err != nil {
@@ -123,7 +145,7 @@ func (u user) Data(p string) (string, error) {
 func TestClient(t *testing.T) {
 	replicatest.Run(t, func(t *testing.T) replicatest.Subject {
 		opt := testOptions()
-		opt.Eager = true
+		opt.Eager, opt.Owner, opt.Xattrs, opt.Chown = true, true, true, true
 		b := newBench(t, opt)
 		return replicatest.Subject{Client: b.Tree, User: user{b}, Hash: func(p []byte) object.Content {
 			return b.blocks.put(p)

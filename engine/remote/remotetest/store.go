@@ -129,7 +129,8 @@ func (s *Store) PutTree(ctx context.Context, _ object.Tree, entries []object.Ent
 	}
 	h := sha256.New()
 	for _, e := range entries {
-		for _, part := range []string{e.Name, e.Target, string(e.Content.Key[:]), string(e.Tree.Key[:]), string(e.Extra)} {
+		for _, part := range []string{e.Name, e.Target, string(e.Content.Key[:]), string(e.Tree.Key[:]), string(e.Extra),
+			string(e.User), string(e.Group), string(e.Xattrs)} {
 			binary.Write(h, binary.LittleEndian, int64(len(part)))
 			io.WriteString(h, part)
 		}

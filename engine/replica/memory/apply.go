@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -121,7 +122,27 @@ func (t *Tree) become(dir string, parent *node, c replica.Change, old, fetched *
 	if n.kind == object.Symlink {
 		n.mode, n.modTime = 0, 0
 	}
+	if err := t.setOptional(n, c.New, old); err != nil {
+		return nil, err
+	}
 	return t.show(dir, parent, c.New.Name, t.touched(n)), nil
+}
+
+// setOptional gives n owner, group and extended attributes; what e does not know of them comes from what was there.
+func (t *Tree) setOptional(n *node, e *object.Entry, old *node) error {
+	if old != nil && old.kind == n.kind {
+		n.user, n.group, n.xattrs = old.user, old.group, old.xattrs
+	}
+	if t.Fixed {
+		return nil
+	}
+	n.user, n.group = cmp.Or(e.User, n.user), cmp.Or(e.Group, n.group)
+	if e.Xattrs == "" {
+		return nil
+	}
+	set, err := e.Xattrs.Parse()
+	n.xattrs = set
+	return err
 }
 
 // show puts n under a name and returns it as listed.

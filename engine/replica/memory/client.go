@@ -78,7 +78,7 @@ func (t *Tree) dirty(dir string, n *node) bool {
 		if e.Kind == object.File {
 			e.Content = t.hash(child.data)
 		}
-		if was, ok := agreed[name]; !ok || !e.Equal(was) {
+		if was, ok := agreed[name]; !ok || !e.Agrees(was.OnClient()) {
 			return true
 		}
 		if child.kind == object.Directory && t.dirty(replica.Join(dir, name), child) {
@@ -137,7 +137,8 @@ func (t *Tree) asListed(verb, dir string, e *object.Entry) (*node, error) {
 		return nil, fmt.Errorf("%s %q: %w", verb, path, replica.ErrNotExist)
 	}
 	now := t.entry(e.Name, n)
-	same := now.Kind == e.Kind && now.Mode == e.Mode && now.ModTime == e.ModTime && now.Target == e.Target
+	same := now.Kind == e.Kind && now.Mode == e.Mode && now.ModTime == e.ModTime && now.Target == e.Target &&
+		now.SameAttributes(e.WithUnknownFrom(now))
 	if n.kind == object.File {
 		same = same && now.Content.Size == e.Content.Size && (!e.Content.Known || t.hash(n.data).Same(e.Content))
 	}

@@ -13,6 +13,7 @@ import (
 func TestConformance(t *testing.T) {
 	replicatest.Run(t, func(t *testing.T) replicatest.Subject {
 		tree := memory.New(nil)
+		tree.Owner = "me:1000"
 		return replicatest.Subject{Client: tree, User: tree, Hash: memory.SHA256}
 	})
 }

@@ -3,6 +3,7 @@
 package memory
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -31,6 +32,10 @@ type Tree struct {
 	Before func(op Op, path string) error
 	// AlwaysDirty makes Dirty say true, as a replica without a watcher does.
 	AlwaysDirty bool
+	// Owner, if set, is the user and group of what nobody gave another one, and owners and extended attributes are listed.
+	Owner object.Owner
+	// Fixed keeps Apply from setting owners and extended attributes, as on a file system that has none.
+	Fixed bool
 
 	hash func(data []byte) object.Content
 
@@ -63,6 +68,9 @@ type node struct {
 	kind     object.Kind
 	mode     uint32
 	modTime  int64
+	user     object.Owner // "": the tree's
+	group    object.Owner
+	xattrs   map[string][]byte // never changed in place
 	target   string
 	data     []byte // never changed in place
 	known    bool   // someone has hashed data
@@ -166,6 +174,13 @@ func (t *Tree) entry(name string, n *node) object.Entry {
 		e.Mode = n.mode
 	case object.Symlink:
 		e.Target = n.target
+	}
+	if t.Owner == "" || n.kind == object.Special {
+		return e
+	}
+	e.User, e.Group = cmp.Or(n.user, t.Owner), cmp.Or(n.group, t.Owner)
+	if n.kind != object.Symlink {
+		e.Xattrs = object.MakeXattrs(n.xattrs)
 	}
 	return e
 }

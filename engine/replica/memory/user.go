@@ -1,7 +1,9 @@
 package memory
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -118,6 +120,38 @@ func (t *Tree) Touch(path string, modTime int64) error {
 		t.touched(n)
 	}
 	return err
+}
+
+// Chown is the user giving something to another user and group; "" leaves one as it is.
+func (t *Tree) Chown(path string, user, group object.Owner) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n, err := t.existing("chown", path)
+	if err == nil {
+		n.user, n.group = cmp.Or(user, n.user), cmp.Or(group, n.group)
+		t.touched(n)
+	}
+	return err
+}
+
+// SetXattr is the user setting an extended attribute; nil removes it.
+func (t *Tree) SetXattr(path, name string, value []byte) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n, err := t.existing("set an attribute of", path)
+	if err != nil {
+		return err
+	}
+	x := maps.Clone(n.xattrs)
+	if x == nil {
+		x = map[string][]byte{}
+	}
+	if x[name] = value; value == nil {
+		delete(x, name)
+	}
+	n.xattrs = x
+	t.touched(n)
+	return nil
 }
 
 // Remove is the user removing a path and all below it.

@@ -24,6 +24,13 @@ type User interface {
 	Data(path string) (string, error) // of a file, or the target of a symlink
 }
 
+// OptionalUser is a User who gives things to others, and sets extended attributes, which the replica then lists and sets.
+type OptionalUser interface {
+	User
+	Chown(path string, user, group object.Owner) error // "" leaves one as it is
+	SetXattr(path, name string, value []byte) error    // nil removes it
+}
+
 // Subject is a replica under test, empty at first.
 type Subject struct {
 	Client replica.Client
@@ -46,6 +53,8 @@ func Run(t *testing.T, new func(t *testing.T) Subject) {
 		{"Batch", batch}, {"Sources", sources}, {"BadNames", badNames}, {"BadChanges", badChanges},
 		{"Subdirectory", subdirectory}, {"Dirty", dirty}, {"Settle", settling}, {"Cancelled", cancelled},
 		{"Concurrent", concurrent},
+		{"OptionalList", optionalList}, {"OptionalSet", optionalSet}, {"OptionalUnknown", optionalUnknown},
+		{"OptionalChanged", optionalChanged}, {"OptionalSettle", optionalSettle},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.run(&bench{T: t, Subject: new(t), ctx: t.Context()})

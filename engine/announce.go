@@ -69,7 +69,8 @@ func (s *syncer) came(ctx context.Context, dir string, announced []replica.Entry
 	}
 	var came []ancestor.Agreed
 	for _, want := range announced {
-		is := now[want.Name]
+		is := optional{}.mask(now[want.Name])
+		want = optional{}.mask(want) // of which it is told at the next sync again
 		if is.Kind == object.File && want.Kind == object.File && is.Content.Size == want.Content.Size && !is.Content.Known {
 			if is, err = s.Client.Hash(ctx, dir, is); err != nil {
 				continue

@@ -167,12 +167,27 @@ func (d *directory) applyClient(steps []step) {
 		if !s.trust && r.Entry != nil {
 			r.Entry.Mode = s.out.Result.Mode
 		}
-		holds := &d.pending.in
-		if s.out.Action == plan.Merge {
-			holds = &d.pending.out
-		}
-		d.note(Local, s, changes[i], r, holds)
+		d.note(Local, s, changes[i], r, s.holds(d.pending))
 	}
+}
+
+// holds is where an agreement about a change of the client waits for the barrier: that of a merge needs the server's.
+func (s step) holds(b *batch) *ancestor.Update {
+	if s.out.Action == plan.Merge {
+		return &b.out
+	}
+	return &b.in
+}
+
+// agreed returns what the ancestor shall hold of a change, given what the changed side reports.
+func (s step) agreed(side Side, reported replica.Entry) replica.Entry {
+	reported = s.opt.mask(reported)
+	if side == Local {
+		reported = inWordsOf(reported, s.out.Result, replica.Entry{})
+	}
+	agreed := s.out.Agreed(reported)
+	agreed.Name = s.n.text()
+	return agreed
 }
 
 // announced returns what both sides have in common when changes of the client are made: not the halves of merges, and
@@ -185,7 +200,7 @@ func announced(steps []step, changes []replica.Change) []replica.Entry {
 		}
 		if changes[i].New == nil {
 			all = append(all, replica.Entry{Name: s.n.text()})
-		} else if e := *changes[i].New; s.trust && s.out.Agreed(e).Equal(e) {
+		} else if e := *changes[i].New; s.trust && s.out.Agreed(e).Agrees(e) {
 			all = append(all, e)
 		}
 	}
@@ -195,7 +210,8 @@ func announced(steps []step, changes []replica.Change) []replica.Entry {
 // clientChange returns the change for the client. A directory without all rights for its owner gets its mode when it is
 // filled (now is false if that is all there is to do).
 func (d *directory) clientChange(s step) (c replica.Change, now bool) {
-	c = replica.Change{Old: present(s.n.client), New: present(s.out.Result)}
+	c = replica.Change{Old: present(s.n.client)}
+	c.New = present(s.opt.leave(s.out.Result, c.Old))
 	switch {
 	case c.New == nil:
 	case c.New.Kind == object.File:
@@ -207,10 +223,9 @@ func (d *directory) clientChange(s step) (c replica.Change, now bool) {
 			c.New.Content = c.Old.Content
 		}
 	case c.New.Kind == object.Directory && c.New.Mode&0o700 != 0o700:
-		mode := c.New.Mode
 		c.New.Mode |= 0o700
 		if c.Old != nil && c.Old.Kind == object.Directory {
-			d.enter(s, *c.Old, func(v *visit) { v.finalMode = &mode })
+			d.enter(s, *c.Old, func(v *visit) { v.final = &s })
 			return c, false
 		}
 	}
@@ -242,8 +257,7 @@ func (d *directory) note(side Side, s step, c replica.Change, r replica.Result, 
 	}
 	agreed := replica.Entry{Name: s.n.text()}
 	if r.Entry != nil {
-		agreed = d.limits.Shown(s.out.Agreed(*r.Entry))
-		agreed.Name = s.n.text()
+		agreed = d.limits.Shown(s.agreed(side, *r.Entry))
 	}
 	d.locked(func() {
 		if holds != nil {
@@ -270,7 +284,7 @@ func (d *directory) enterMade(s step, c replica.Change, now replica.Entry) {
 			v.free, v.below = true, true
 		}
 		if mode := s.out.Result.Mode; s.out.Action == plan.UseServer && now.Mode != mode && mode&0o700 != 0o700 {
-			v.finalMode = &mode
+			v.final = &s
 		}
 	})
 }
@@ -327,7 +341,8 @@ func (p *pass) ensure(v *visit, side Side) error {
 	if err := p.ensure(v.up, side); err != nil {
 		return err
 	}
-	e := v.entry
+	e := v.opt.mask(v.entry)
+	s := step{n: name{client: e, server: e}, opt: v.opt, out: plan.Outcome{Action: plan.UseServer, Result: e, Ancestor: e}}
 	change := []replica.Change{{New: &e}}
 	var res []replica.Result
 	if side == Local {
@@ -336,6 +351,7 @@ func (p *pass) ensure(v *visit, side Side) error {
 		}
 		res = p.Client.Apply(p.ctx, v.up.dir, change)
 	} else {
+		s.out.Action = plan.UseClient
 		e.Tree = object.Tree{}
 		p.markAside(v.up, &change[0])
 		res = p.Server.Apply(p.ctx, v.up.dir, change)
@@ -349,7 +365,7 @@ func (p *pass) ensure(v *visit, side Side) error {
 	if side == Remote {
 		holds = &p.pending.out
 	}
-	holds.Entries = append(holds.Entries, ancestor.Agreed{Dir: v.up.dir, Entry: *res[0].Entry})
+	holds.Entries = append(holds.Entries, ancestor.Agreed{Dir: v.up.dir, Entry: s.agreed(side, *res[0].Entry)})
 	p.pending.changes++
 	p.mu.Unlock()
 	p.tell(Event{Kind: Created, Side: side, Path: v.dir, New: res[0].Entry, Below: v.below})

@@ -17,8 +17,8 @@ func (p *pass) leave(v *visit) error {
 		return nil
 	}
 	defer p.world.RUnlock()
-	if v.finalMode != nil && !p.isUnclean(v) {
-		if err := p.setFinalMode(v); err != nil {
+	if v.final != nil && !p.isUnclean(v) {
+		if err := p.makeFinal(v); err != nil {
 			return err
 		}
 	}
@@ -107,17 +107,18 @@ func (p *pass) leaveLooking(v *visit) error {
 	return nil
 }
 
-// setFinalMode takes from a directory of the client the rights that were only there to fill it.
-func (p *pass) setFinalMode(v *visit) error {
-	e := v.entry
-	e.Mode = *v.finalMode
+// makeFinal takes from a directory of the client the rights that were only there to fill it.
+func (p *pass) makeFinal(v *visit) error {
+	e := v.final.opt.leave(v.final.out.Result, &v.entry)
 	res := p.Client.Apply(p.ctx, v.up.dir, []replica.Change{{Old: &v.entry, New: &e}})
 	if res[0].Err != nil {
 		return res[0].Err
 	}
+	agreed := v.final.agreed(Local, *res[0].Entry)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pending.in.Entries = append(p.pending.in.Entries, ancestor.Agreed{Dir: v.up.dir, Entry: *res[0].Entry})
+	holds := v.final.holds(p.pending)
+	holds.Entries = append(holds.Entries, ancestor.Agreed{Dir: v.up.dir, Entry: agreed})
 	return nil
 }
 

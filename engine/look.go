@@ -42,7 +42,7 @@ func (p *pass) look(v *visit) error {
 	if err != nil {
 		return err
 	}
-	if v.same && !p.focus.has(v.dir) && !p.Rules.NeedsListings() && p.unchanged(v.dir, client, known.Entries) {
+	if v.same && !p.focus.has(v.dir) && !p.Rules.NeedsListings() && p.unchanged(v, client, known.Entries) {
 		v.knownMark = known.Mark
 		v.state = v.state.Enter(nil, nil)
 		return p.enterSame(v, client)
@@ -103,21 +103,6 @@ func (p *pass) serverSame(v *visit) (bool, error) {
 	defer p.world.RUnlock()
 	now, err := p.Server.Mark(p.ctx, v.dir)
 	return now == known.Mark, err
-}
-
-// unchanged reports whether the client's listing says just what the ancestor does.
-func (p *pass) unchanged(dir string, client, known []replica.Entry) bool {
-	equal := func(c, a replica.Entry) bool { return c.Name == a.Name && c.Equal(a) }
-	if slices.EqualFunc(client, known, equal) {
-		return true
-	}
-	if !p.limits(dir).NoModes {
-		return false
-	}
-	return slices.EqualFunc(client, known, func(c, a replica.Entry) bool {
-		c.Mode = a.Mode
-		return equal(c, a)
-	})
 }
 
 // limits is what the client's file system can't keep of the entries of a directory.
@@ -223,6 +208,7 @@ type step struct {
 	out    plan.Outcome
 	inside rules.State
 	trust  bool
+	opt    optional
 }
 
 // maxDecided is how many names are decided on before what was decided is carried out: it bounds memory, not safety.
@@ -281,29 +267,46 @@ func (d *directory) locked(fn func()) {
 func (d *directory) inspect(n name) {
 	path := replica.Join(d.dir, n.text())
 	mode, trust, inside := d.state.Entry(rules.FactsOf(bestKnown(n)))
-	mode, trust = d.modeOf(path, mode), trust && !d.limits.NoModes
-	real := n
-	n.known, n.server = d.limits.Shown(n.known), d.limits.Shown(n.server)
-	if !trust {
-		n.client.Mode = trusted(n)
-	}
-	in := plan.Input{Client: n.client, Ancestor: n.known, Server: n.server}
+	s := step{n: n, inside: inside, trust: trust && !d.limits.NoModes, opt: optionalOf(inside)}
+	mode = d.modeOf(path, mode)
+	in := d.input(s)
 	if plan.NeedsContent(in) {
-		e, err := d.Client.Hash(d.ctx, d.dir, real.client)
+		e, err := d.Client.Hash(d.ctx, d.dir, n.client)
 		if err != nil {
 			d.failed(d.visit, path, err)
 			return
 		}
-		real.client.Content, n.client.Content, in.Client.Content = e.Content, e.Content, e.Content
+		s.n.client.Content, in.Client.Content = e.Content, e.Content
 	}
-	out := plan.Decide(in, mode)
-	s := step{n: real, out: out, inside: inside, trust: trust}
-	d.tell(Event{Kind: Inspected, Path: path, Old: &n.client, New: &n.server, Outcome: out, Below: d.visit.below})
-	if out.LeavesDifference() {
+	s.out = plan.Decide(in, mode)
+	s.out.Ancestor.Held = stillHeld(s.opt.mask(n.client), n.known, s.out.Ancestor)
+	d.tell(Event{Kind: Inspected, Path: path, Old: &in.Client, New: &in.Server, Outcome: s.out, Below: d.visit.below})
+	if s.out.LeavesDifference() {
 		d.locked(func() { d.differs = true })
 		d.unsynced(s, path, mode)
 	}
+	if s.opt.xattrs && n.client.Xattrs == object.XattrsTooLarge && mode != (plan.Mode{}) {
+		d.locked(func() {
+			d.differs = true
+			d.issues = append(d.issues, ancestor.Issue{Path: path, Kind: ancestor.Unsynced, Since: time.Now(), Reason: tooLarge})
+		})
+	}
 	d.route(s)
+}
+
+const tooLarge = "its extended attributes take more than 64 KiB together and stay on this machine; all else is synchronised"
+
+// input is what is decided on: the client's entry as far as it is to be believed, and of all three what is synchronised,
+// as the client's file system shows it.
+func (d *directory) input(s step) plan.Input {
+	n := s.n
+	n.known, n.server = d.limits.Shown(n.known), d.limits.Shown(n.server)
+	if !s.trust {
+		n.client.Mode = trusted(n)
+	}
+	in := plan.Input{Client: s.opt.mask(n.client), Ancestor: s.opt.mask(n.known), Server: s.opt.mask(n.server)}
+	in.Client = inWordsOf(in.Client, in.Ancestor, in.Server)
+	return in
 }
 
 // bestKnown is the version that the rules judge: the client's, else the ancestor's, else the server's.
@@ -433,13 +436,13 @@ func (d *directory) behind(path string) bool {
 
 // recorded reports whether the ancestor holds an entry already.
 func recorded(known, e replica.Entry) bool {
-	return known.Kind == e.Kind && (e.Kind == object.Absent || known.Equal(e))
+	return known.Kind == e.Kind && (e.Kind == object.Absent || known.Equal(e) && sameHeld(known.Held, e.Held))
 }
 
 // enter adds the directory of that name to those to be looked at.
 func (d *directory) enter(s step, e replica.Entry, set func(*visit)) {
 	v := &visit{dir: replica.Join(d.dir, s.n.text()), up: d.visit, name: s.n.text(), entry: e, state: s.inside,
-		agreed: s.n.known.Kind == object.Directory, free: d.free, below: d.visit.below}
+		opt: s.opt, agreed: s.n.known.Kind == object.Directory, free: d.free, below: d.visit.below}
 	set(v)
 	d.below = append(d.below, v)
 }

@@ -228,6 +228,7 @@ type visit struct {
 	name  string        // in up
 	entry replica.Entry // of the directory, on the side that has it
 	state rules.State   // with which the directory is entered
+	opt   optional      // what is synchronised of the directory itself
 
 	agreed   bool // the ancestor has a directory here; what it has below otherwise is of another that went
 	same     bool // nothing changed in the server's tree here and below since the ancestor's mark
@@ -242,7 +243,7 @@ type visit struct {
 
 	past      *ancestor.Dir // what the ancestor has of it, once somebody asked
 	knownMark string        // the ancestor's mark when the directory was looked at
-	finalMode *uint32       // the client's directory gets this mode when all below is done; entry is what it is now
+	final     *step         // the client's directory becomes its result when all below is done; entry is what it is now
 
 	mu   sync.Mutex // guards made
 	made bool       // the missing side got the directory after all

@@ -27,6 +27,7 @@ type machine struct {
 	tree   *memory.Tree
 	past   *ancestor.DB
 	mode   string
+	set    *rules.Set // nil: mode is for all
 	events []Event
 }
 
@@ -50,6 +51,9 @@ func (w *world) add(mode string) *machine {
 }
 
 func (m *machine) rules() *rules.Set {
+	if m.set != nil {
+		return m.set
+	}
 	mode, err := plan.ParseMode(m.mode)
 	if err != nil {
 		m.w.t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -217,8 +218,33 @@ func TestDamagedDatabaseIsRefused(t *testing.T) {
 	}
 }
 
+// TestOptionalFieldsAreReadBack: and who has none pays nothing for them.
+func TestOptionalFieldsAreReadBack(t *testing.T) {
+	plain := file("a", 1)
+	rich := file("b", 1)
+	rich.User, rich.Group, rich.Xattrs = "alice:1000", ":7", object.MakeXattrs(map[string][]byte{"user.a": []byte("1")})
+	rich.Held = &object.Held{User: "bob:5", Xattrs: object.NoXattrs}
+	link := replica.Entry{Name: "c", Kind: object.Symlink, Target: "x", Group: ":1"}
+	d, err := decodeDir(encodeDir(Dir{Entries: []replica.Entry{plain, rich, link}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []replica.Entry{plain, rich, link} {
+		if !reflect.DeepEqual(d.Entries[i], want) {
+			t.Errorf("got %+v, want %+v", d.Entries[i], want)
+		}
+	}
+	before := []byte{1, 0, 1, 1, 'd', byte(object.Directory), 0xed, 3, 0, 0} // as written before there were any
+	if now := encodeDir(Dir{Entries: []replica.Entry{directory("d")}}); !bytes.Equal(now, before) {
+		t.Errorf("without them: %x, not %x", now, before)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add(encodeDir(Dir{Mark: "m", Entries: []replica.Entry{file("f", 1), directory("g")}}))
+	rich := file("r", 1)
+	rich.User, rich.Held = ":1", &object.Held{Xattrs: object.NoXattrs}
+	f.Add(encodeDir(Dir{Entries: []replica.Entry{rich}}))
 	f.Add(encodeUpdate(Update{Moves: []Move{{"a", "b", "c"}}, Entries: []Agreed{{"d", file("f", 1)}},
 		Marks: map[string]string{"d": "m"}}))
 	f.Add(encodeIssues([]Issue{{Path: "p", Kind: Failed, Reason: "r"}}))

@@ -69,9 +69,18 @@ func (r *reader) count() int {
 	return int(n)
 }
 
+// optional is set in the kind of an entry of which more is known: owner, group, extended attributes, and what the client
+// has of them instead.
+const optional = 0x80
+
 func (w *writer) entry(e replica.Entry) {
 	w.string(e.Name)
-	w.b = append(w.b, byte(e.Kind))
+	more := e.Held != nil || !e.SameAttributes(replica.Entry{})
+	if more {
+		w.b = append(w.b, byte(e.Kind)|optional)
+	} else {
+		w.b = append(w.b, byte(e.Kind))
+	}
 	w.uint(uint64(e.Mode))
 	w.int(e.ModTime)
 	w.string(e.Target)
@@ -85,12 +94,24 @@ func (w *writer) entry(e replica.Entry) {
 			w.b = append(w.b, 0)
 		}
 	}
+	if !more {
+		return
+	}
+	held := object.Held{}
+	if e.Held != nil {
+		held = *e.Held
+	}
+	for _, s := range []string{string(e.User), string(e.Group), string(e.Xattrs), string(held.User), string(held.Group),
+		string(held.Xattrs)} {
+		w.string(s)
+	}
 }
 
 func (r *reader) entry() replica.Entry {
 	e := replica.Entry{Name: r.string()}
+	more := false
 	if k := r.take(1); len(k) == 1 {
-		e.Kind = object.Kind(k[0])
+		e.Kind, more = object.Kind(k[0]&^optional), k[0]&optional != 0
 	}
 	e.Mode = uint32(r.uint())
 	e.ModTime = r.int()
@@ -103,6 +124,14 @@ func (r *reader) entry() replica.Entry {
 		if e.Content.Known {
 			copy(e.Content.Key[:], r.take(uint64(len(e.Content.Key))))
 		}
+	}
+	if !more {
+		return e
+	}
+	e.User, e.Group, e.Xattrs = object.Owner(r.string()), object.Owner(r.string()), object.Xattrs(r.string())
+	held := object.Held{User: object.Owner(r.string()), Group: object.Owner(r.string()), Xattrs: object.Xattrs(r.string())}
+	if held != (object.Held{}) {
+		e.Held = &held
 	}
 	return e
 }

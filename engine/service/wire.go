@@ -154,6 +154,9 @@ type wireEntry struct {
 	Key     []byte      `json:"key,omitempty"`
 	Depth   uint8       `json:"depth,omitempty"`
 	Target  []byte      `json:"target,omitempty"`
+	User    []byte      `json:"user,omitempty"`
+	Group   []byte      `json:"group,omitempty"`
+	Xattrs  []byte      `json:"xattrs,omitempty"`
 }
 
 func encodeEvent(e engine.Event) *wireEvent {
@@ -173,7 +176,7 @@ func encodeEntry(e *replica.Entry) *wireEntry {
 		return nil
 	}
 	w := &wireEntry{Name: []byte(e.Name), Kind: e.Kind, Mode: e.Mode, ModTime: e.ModTime, Size: e.Content.Size,
-		Target: []byte(e.Target)}
+		Target: []byte(e.Target), User: []byte(e.User), Group: []byte(e.Group), Xattrs: []byte(e.Xattrs)}
 	if e.Content.Known {
 		w.Key, w.Depth = e.Content.Key[:], e.Content.Depth
 	}
@@ -184,7 +187,8 @@ func (w *wireEntry) decode() *replica.Entry {
 	if w == nil {
 		return nil
 	}
-	e := &replica.Entry{Name: string(w.Name), Kind: w.Kind, Mode: w.Mode, ModTime: w.ModTime, Target: string(w.Target)}
+	e := &replica.Entry{Name: string(w.Name), Kind: w.Kind, Mode: w.Mode, ModTime: w.ModTime, Target: string(w.Target),
+		User: object.Owner(w.User), Group: object.Owner(w.Group), Xattrs: object.Xattrs(w.Xattrs)}
 	e.Content.Size = w.Size
 	if len(w.Key) == len(e.Content.Key) {
 		e.Content.Known, e.Content.Depth = true, w.Depth

@@ -54,8 +54,13 @@ func (s *Store) openMounted(ctx context.Context, state string, onError func(erro
 	if err != nil {
 		return nil, err
 	}
+	root := os.Geteuid() == 0
+	if s.Config.Rules.SyncsOwner() && !root {
+		s.notice("owners can't be set in a mount that is not root's: everything stays with you, and the store keeps the owners it has")
+	}
 	tree, err := worktree.Open(ctx, state, key, blocks{s.Store}, worktree.Options{
-		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), OnError: onError})
+		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), OnError: onError,
+		Owner: s.Config.Rules.SyncsOwner(), Xattrs: s.Config.Rules.SyncsXattrs(), Chown: root})
 	if err != nil {
 		return nil, err
 	}

@@ -279,7 +279,7 @@ func (s *Store) openUnlocked(ctx context.Context, path, private string, scrub bo
 			}
 		}
 	}
-	opt := localdir.Options{Report: s.notice}
+	opt := localdir.Options{Report: s.notice, Owner: s.Config.Rules.SyncsOwner(), Xattrs: s.Config.Rules.SyncsXattrs()}
 	if w != nil {
 		opt.Changes = w
 	}

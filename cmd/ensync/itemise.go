@@ -61,7 +61,7 @@ func updatedCode(e engine.Event) string {
 	for i, f := range []struct {
 		letter byte
 		set    bool
-	}{{'c', c.content}, {'s', c.size}, {'t', c.time}, {'p', c.mode}} {
+	}{{'c', c.content}, {'s', c.size}, {'t', c.time}, {'p', c.mode}, {'o', c.user}, {'g', c.group}, {}, {}, {'x', c.xattrs}} {
 		if f.set {
 			flags[i] = f.letter
 		}
@@ -69,19 +69,27 @@ func updatedCode(e engine.Event) string {
 	return string([]byte{updateType(e, c.content), fileType(e.New)}) + string(flags)
 }
 
-type changes struct{ content, size, time, mode bool }
+type changes struct{ content, size, time, mode, user, group, xattrs bool }
 
+// changesOf compares two states of a name. What is not known of one, did not change.
 func changesOf(a, b *replica.Entry) changes {
-	switch {
-	case a == nil || b == nil || a.Kind != b.Kind:
+	if a == nil || b == nil || a.Kind != b.Kind {
 		return changes{content: true, mode: true}
-	case a.Kind == object.File:
-		return changes{content: !a.Content.Same(b.Content), size: a.Content.Size != b.Content.Size,
-			time: a.ModTime != b.ModTime, mode: a.Mode != b.Mode}
-	case a.Kind == object.Symlink:
-		return changes{content: a.Target != b.Target}
 	}
-	return changes{mode: a.Mode != b.Mode}
+	now := b.WithUnknownFrom(*a)
+	was := a.WithUnknownFrom(now)
+	c := changes{user: was.User != now.User, group: was.Group != now.Group, xattrs: was.Xattrs != now.Xattrs}
+	switch a.Kind {
+	case object.File:
+		c.size = a.Content.Size != b.Content.Size
+		c.content = c.size || (a.Content.Known || b.Content.Known) && !a.Content.Same(b.Content) // unread, it was not replaced
+		c.time, c.mode = a.ModTime != b.ModTime, a.Mode != b.Mode
+	case object.Symlink:
+		c.content = a.Target != b.Target
+	default:
+		c.mode = a.Mode != b.Mode
+	}
+	return c
 }
 
 func updateType(e engine.Event, content bool) byte {

@@ -53,6 +53,10 @@ type entryInfo struct {
 	ModifiedTime string `json:"modified_time,omitempty"`
 	Target       *text  `json:"target,omitempty"`
 	TargetBase64 string `json:"target_base64,omitempty"`
+	// What is synchronised only where the rules say so.
+	Owner  string `json:"owner,omitempty"`
+	Group  string `json:"group,omitempty"`
+	Xattrs []text `json:"xattrs,omitempty"`
 }
 
 type counts struct {
@@ -243,6 +247,15 @@ func infoOf(e *replica.Entry) *entryInfo {
 	if e == nil {
 		return nil
 	}
+	i := kindInfoOf(e)
+	i.Owner, i.Group = e.User.String(), e.Group.String()
+	for _, name := range e.Xattrs.Names() {
+		i.Xattrs = append(i.Xattrs, text(name))
+	}
+	return i
+}
+
+func kindInfoOf(e *replica.Entry) *entryInfo {
 	mode := int(e.Mode)
 	switch e.Kind {
 	case object.File:

@@ -108,6 +108,12 @@ func TestModes(t *testing.T) {
 	}
 }
 
+func owned(user, group object.Owner, x object.Xattrs) *replica.Entry {
+	e := file(0o644, 7, 1)
+	e.User, e.Group, e.Xattrs = user, group, x
+	return e
+}
+
 // TestItemise is reference 1.7.
 func TestItemise(t *testing.T) {
 	update := func(side engine.Side, a, b *replica.Entry) engine.Event {
@@ -129,6 +135,8 @@ func TestItemise(t *testing.T) {
 		{update(engine.Remote, aDir, &replica.Entry{Kind: object.Directory, Mode: 0o700}), ".d...p..... p/n\n"},
 		{update(engine.Remote, file(0o644, 7, 1), aDir), "cdc..p..... p/n\n"},
 		{update(engine.Remote, link, &replica.Entry{Kind: object.Symlink, Target: "z"}), "cLc........ p/n\n"},
+		{update(engine.Local, owned(":1", ":2", object.NoXattrs), owned(":3", ":4", "\x01\x06user.a\x00")), ".f....og..x p/n\n"},
+		{update(engine.Local, owned(":1", "", object.NoXattrs), owned(":1", ":4", "")), ".f......... p/n\n"},
 		{engine.Event{Kind: engine.Renamed, Path: "p/n", NewName: "n~1"}, "*renamefrom p/n\n*renameto   p/n~1\n"},
 		{gone, "*delete     d\n*delete     d\n"},
 		{engine.Event{Kind: engine.Deleted, Path: "f", Old: file(0, 0, 1)}, "*delete     f\n"},

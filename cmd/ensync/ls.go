@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +15,7 @@ import (
 )
 
 func (a *app) listCommand() *cobra.Command {
-	var human bool
+	var human, owners bool
 	cmd := &cobra.Command{
 		Use:     "ls [CONFIG] PATH...",
 		Aliases: []string{"dir"},
@@ -25,7 +26,7 @@ func (a *app) listCommand() *cobra.Command {
 			return a.manual(cmd, args, 1, func(ctx context.Context, m *manual.Store, paths []string) error {
 				var failed error
 				for _, path := range paths {
-					failed = errors.Join(failed, a.list(ctx, m, path, len(paths) > 1, human))
+					failed = errors.Join(failed, a.list(ctx, m, path, len(paths) > 1, human, owners))
 				}
 				return failed
 			})
@@ -33,10 +34,11 @@ func (a *app) listCommand() *cobra.Command {
 	}
 	cmd.Flags().Bool("help", false, "show this help")
 	cmd.Flags().BoolVarP(&human, "human-readable", "h", false, "print sizes like 12M")
+	cmd.Flags().BoolVar(&owners, "owner", false, "print owners and groups, where they are stored (sync_owner)")
 	return a.keyOption(cmd)
 }
 
-func (a *app) list(ctx context.Context, m *manual.Store, path string, titled, human bool) error {
+func (a *app) list(ctx context.Context, m *manual.Store, path string, titled, human, owners bool) error {
 	entries, err := m.List(ctx, path)
 	if err != nil {
 		return err
@@ -45,6 +47,9 @@ func (a *app) list(ctx context.Context, m *manual.Store, path string, titled, hu
 		fmt.Fprintf(a.stdout, "%s:\n", a.shown(path))
 	}
 	for _, e := range entries {
+		if owners {
+			fmt.Fprintf(a.stdout, "%-8s %-8s ", ownerText(e.User), ownerText(e.Group))
+		}
 		if err := listEntry(a.stdout, e, human, a.shown); err != nil {
 			return err
 		}
@@ -72,6 +77,8 @@ func listEntry(w io.Writer, e object.Entry, human bool, show func(string) string
 	_, err := fmt.Fprintf(w, "%s  %s  %s  %s\n", modeText(e.Kind, mode), sized, stamp, name)
 	return err
 }
+
+func ownerText(o object.Owner) string { return cmp.Or(printable(o.String()), "-") }
 
 func humanSize(n int64) string {
 	u := 0

@@ -20,8 +20,9 @@ func TestScripts(t *testing.T) {
 		Dir:   filepath.Join("..", "..", "testdata", "script"),
 		Setup: setUpScript,
 		Condition: func(cond string) (bool, error) {
-			return cond == "fuse" && canMount(), nil
+			return cond == "fuse" && canMount() || cond == "owners" && keepsOwners(), nil
 		},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"xattr": xattrCommand},
 		RequireExplicitExec: true,
 	})
 }

@@ -27,9 +27,21 @@ func sizeText(n int64) string {
 
 // dataText says what an entry is.
 func dataText(e *replica.Entry) string {
-	switch {
-	case e == nil:
+	if e == nil {
 		return "nothing"
+	}
+	text := kindText(e)
+	if e.User != "" || e.Group != "" {
+		text += ", owner " + printable(e.User.String()+":"+e.Group.String())
+	}
+	if names := e.Xattrs.Names(); len(names) > 0 {
+		text += ", attributes " + printable(strings.Join(names, " "))
+	}
+	return text
+}
+
+func kindText(e *replica.Entry) string {
+	switch {
 	case e.Kind == object.Directory:
 		return fmt.Sprintf("directory, mode %04o", e.Mode)
 	case e.Kind == object.File:

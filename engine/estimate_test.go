@@ -100,3 +100,17 @@ func TestMovingIsToldForLargeFiles(t *testing.T) {
 		}
 	}
 }
+
+// A directory that moves aside on the server, and so comes back under another name, is looked into.
+func TestPlanOfADirectoryThatMovesAside(t *testing.T) {
+	for _, change := range []func(*Config){func(c *Config) { c.DryRun = true }, func(c *Config) { c.Estimate = true }} {
+		w := newWorld(t, 2)
+		a, b := w.machines[0], w.machines[1]
+		a.build("k/d/x=1 k/y=2")
+		b.build("k=3")
+		a.sync()
+		if _, err := b.try(change); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package engine
 import (
 	"ensync/engine/plan"
 	"ensync/engine/replica"
+	"ensync/engine/rules"
 	"ensync/store/object"
 )
 
@@ -16,8 +17,9 @@ func (d *directory) pretend() {
 		d.locked(func() { d.sum.Copies++ })
 		moved := r.old
 		moved.Name = r.to
-		d.pretendStep(Local, step{n: name{server: moved}, out: plan.Outcome{Action: plan.UseServer, Result: moved}},
-			replica.Entry{Name: r.to})
+		_, _, inside := d.state.Entry(rules.FactsOf(moved))
+		s := step{n: name{server: moved}, out: plan.Outcome{Action: plan.UseServer, Result: moved}, inside: inside}
+		d.pretendStep(Local, s, replica.Entry{Name: r.to})
 	}
 	for _, s := range d.server {
 		d.pretendStep(Remote, s, s.n.server)

@@ -79,7 +79,7 @@ func (s *soak) equal(trees []map[string]string) error {
 // nothingLost looks for every content that nobody took away knowingly. It also counts conflict copies: what turns up
 // under a name that nobody chose. A temporary file's name is one, too.
 func (s *soak) nothingLost() error {
-	present := map[string]bool{}
+	present, whole := map[string]bool{}, map[sum]bool{}
 	s.conflicts = 0
 	var strange []string
 	tree := s.machines[0].Local
@@ -87,7 +87,7 @@ func (s *soak) nothingLost() error {
 		if err != nil || p == tree {
 			return err
 		}
-		if name := d.Name(); !slices.Contains(names, name) && name != "saving~" {
+		if name := d.Name(); !slices.Contains(names, name) && name != "saving~" && !strings.HasPrefix(name, "own~") {
 			s.conflicts++
 			if !strings.Contains(name, "~") {
 				strange = append(strange, p[len(tree):])
@@ -96,8 +96,8 @@ func (s *soak) nothingLost() error {
 		if !d.Type().IsRegular() {
 			return nil
 		}
-		mark, err := markOf(p)
-		present[mark] = true
+		b, err := os.ReadFile(p)
+		present[string(markPattern.Find(b))], whole[sumOf(b)] = true, true
 		return err
 	})
 	if err != nil {
@@ -106,7 +106,7 @@ func (s *soak) nothingLost() error {
 	if len(strange) > 0 {
 		return fmt.Errorf("names that are no user's and no conflict copy's: %q", strange)
 	}
-	var lost []string
+	lost := s.ledger.lost(whole)
 	for mark := range s.written {
 		if !s.replaced[mark] && !present[mark] {
 			lost = append(lost, mark)
@@ -128,7 +128,7 @@ func (s *soak) nothingInClear() error {
 		if err != nil {
 			return err
 		}
-		for _, secret := range []string{"content-0", "the same again", "saving~", "nnnnnnnnnnnn", "target-"} {
+		for _, secret := range []string{"content-0", "beside-0", "own~", "the same again", "saving~", "nnnnnnnnnnnn", "target-"} {
 			if bytes.Contains(b, []byte(secret)) {
 				return fmt.Errorf("%s: holds %q in clear", p, secret)
 			}

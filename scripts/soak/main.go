@@ -1,9 +1,10 @@
 // Command soak edits the trees of two machines at random, syncs them through one store, kills syncs at random moments,
 // and checks after each round what is promised.
 //
-//	go run ./scripts/soak -ensync bin/ensync -for 10m [-seed N] [-kill 0.5] [-mount] [-dir DIR]
+//	go run ./scripts/soak -ensync bin/ensync -for 10m [-seed N] [-kill 0.5] [-mount] [-beside] [-dir DIR]
 //
 // With -mount the second machine shows its tree as a mount, and it is the mount's process that is killed.
+// With -beside several programs edit each tree at the very time that it is synced, in all the ways that programs do.
 //
 // After each round, when both machines have synced until nothing changes: the trees are equal in names, bytes, modes,
 // link targets and modification times; each content that was ever written is in them unless a user who had it before
@@ -32,6 +33,7 @@ func main() {
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "where randomness starts")
 	kill := flag.Float64("kill", 0.5, "how many of the syncs are killed")
 	mount := flag.Bool("mount", false, "mount the tree of the second machine")
+	beside := flag.Bool("beside", false, "edit while syncs run, not between them")
 	dir := flag.String("dir", "", "where to work (default: a temporary directory)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -42,10 +44,12 @@ func main() {
 		os.Exit(1)
 	}
 	fmt.Printf("soak: seed %d, in %s\n", *seed, base)
-	s := &soak{base: base, rng: rand.New(rand.NewPCG(*seed, 0)), kill: *kill, mount: *mount, until: time.Now().Add(*length)}
+	s := &soak{base: base, rng: rand.New(rand.NewPCG(*seed, 0)), kill: *kill, mount: *mount, simultaneous: *beside,
+		ledger: newLedger(), until: time.Now().Add(*length)}
 	err = s.run(ctx, *binary)
+	s.edits, s.syncs, s.kills = s.edits+s.ledger.edits, s.syncs+s.ledger.syncs, s.kills+s.ledger.kills
 	fmt.Printf("soak: %d rounds, %d edits, %d syncs, %d of them killed, %d contents, %d conflict copies\n",
-		s.rounds, s.edits, s.syncs, s.kills, len(s.written), s.conflicts)
+		s.rounds, s.edits, s.syncs, s.kills, len(s.written)+len(s.ledger.versions), s.conflicts)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "soak: FAIL after round %d (seed %d; all is left in %s): %v\n", s.rounds, *seed, base, err)
 		os.Exit(1)
@@ -58,16 +62,18 @@ func main() {
 
 // soak is the whole test.
 type soak struct {
-	base     string
-	rng      *rand.Rand
-	kill     float64
-	mount    bool
-	until    time.Time
-	machines []*client
+	base         string
+	rng          *rand.Rand
+	kill         float64
+	mount        bool
+	simultaneous bool
+	until        time.Time
+	machines     []*client
 
 	written  map[string]bool // marks of all contents that were ever made
 	replaced map[string]bool // those that a user replaced or deleted, having them before their eyes
 	next     int             // number of the next content
+	ledger   *ledger         // the same, of those who edit while syncs run
 
 	rounds, edits, syncs, kills, conflicts int
 	usual                                  time.Duration // how long a sync takes
@@ -105,6 +111,15 @@ func (s *soak) run(ctx context.Context, binary string) (err error) {
 
 // round edits and syncs in disorder, then in order, then checks.
 func (s *soak) round(ctx context.Context) error {
+	if s.simultaneous {
+		if err := s.beside(ctx); err != nil {
+			return err
+		}
+		if err := s.settle(ctx); err != nil {
+			return err
+		}
+		return s.check(ctx)
+	}
 	for range 1 + s.rng.IntN(4) {
 		for _, i := range s.rng.Perm(len(s.machines))[:1+s.rng.IntN(2)] {
 			if err := s.machines[i].alive(); err != nil {

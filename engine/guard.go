@@ -8,7 +8,7 @@ import (
 	"ensync/engine/replica"
 )
 
-// guardMin is how many deletions on one side the loss guard does not mind, whatever the size of the tree.
+// guardMin is how many files may go from one side without a question, whatever the size of the tree.
 const guardMin = 20
 
 // guard looks before anything is changed, and returns the directories that need work; nil means all. ErrLoss if what
@@ -34,11 +34,12 @@ func (s *syncer) guard(ctx context.Context) (focus, error) {
 	}
 	p := s.newPass(true, nil)
 	p.quiet = true
+	p.weights = &weights{}
 	if err := p.walk(ctx); err != nil {
 		return nil, err
 	}
 	if !s.ConfirmLoss {
-		if err := s.weigh(ctx, p); err != nil {
+		if err := p.weigh(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -67,22 +68,4 @@ func (s *syncer) serverAgrees(ctx context.Context) error {
 	}
 	return fmt.Errorf("%w: the local tree is empty, and was not at the last sync; nothing was changed. If a disk is not "+
 		"mounted, mount it; if all is meant to be deleted everywhere, sync with --confirm-loss", ErrLoss)
-}
-
-// weigh compares what would be deleted on each side with what is there.
-func (s *syncer) weigh(ctx context.Context, p *pass) error {
-	for side, n := range map[Side]int{Local: p.sum.In.Deleted, Remote: p.sum.Out.Deleted} {
-		if n < guardMin {
-			continue
-		}
-		total, err := s.Ancestor.Count(ctx)
-		if err != nil {
-			return err
-		}
-		if n*2 > total {
-			return fmt.Errorf("%w: this sync would delete %d of %d entries on the %s side; nothing was changed. If that is "+
-				"meant, sync with --confirm-loss", ErrLoss, n, total, side)
-		}
-	}
-	return nil
 }

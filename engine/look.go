@@ -347,6 +347,7 @@ func (d *directory) unsynced(s step, path string, mode plan.Mode) {
 	default:
 		i.Reason = "local and remote differ; mode " + mode.String() + " lets nothing be done"
 	}
+	d.isWork = true // to remember it, if nothing else
 	d.locked(func() { d.issues = append(d.issues, i) })
 }
 

@@ -18,6 +18,7 @@ type pass struct {
 	*syncer
 	looking bool            // only look: a dry run, or the loss guard's
 	quiet   bool            // report nothing
+	weights *weights        // what would go from each side, for the loss guard; nil: nobody asks
 	focus   focus           // directories to look at; nil: all. Those above them are passed through.
 	through map[string]bool // directories above those in focus
 
@@ -211,6 +212,9 @@ func (p *pass) tell(e Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sum.count(e)
+	if p.weights != nil {
+		p.weights.add(e)
+	}
 	if !p.quiet {
 		p.report(e)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -37,6 +38,15 @@ func TestDryRunChangesNothing(t *testing.T) {
 	}
 }
 
+// edits is an edit of each of n files, numbered.
+func edits(n int, format string) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteString(strings.ReplaceAll(format, "%d", strconv.Itoa(i)) + "; ")
+	}
+	return b.String()
+}
+
 func TestLossGuard(t *testing.T) {
 	many := func(n int) string {
 		var b strings.Builder
@@ -54,6 +64,13 @@ func TestLossGuard(t *testing.T) {
 		{"most of many", "d/keep=1 " + strings.ReplaceAll(many(30), "f", "e/f"), "rm e", true},
 		{"few of many", many(60), "rm f1; rm f2; rm f3", false},
 		{"less than half", "e/x=1 " + strings.ReplaceAll(many(25), "f", "d/f") + many(40), "rm d", false},
+		{"all renamed", strings.ReplaceAll(many(30), "f", "d/e/f"), "mv d moved", false},
+		{"renamed, and some edited", strings.ReplaceAll(many(30), "f", "d/e/f"), "mv d moved; write moved/e/f1=edited; rm moved/e/f2", false},
+		{"moved up", strings.ReplaceAll(many(25), "f", "d/f"), edits(25, "mv d/f%d f%d"), false},
+		{"replaced by others", strings.ReplaceAll(many(30), "f", "d/f"), "rm d; mkdir n; write n/a=a; write n/b=b", true},
+		{"emptied one by one", many(30), edits(25, "write f%d="), true},
+		{"files become directories", many(30), edits(25, "rm f%d; mkdir f%d"), true},
+		{"edited", many(30), edits(30, "write f%d=new"), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, 2)
@@ -68,6 +85,9 @@ func TestLossGuard(t *testing.T) {
 				t.Fatalf("sync: %v", err)
 			}
 			if !c.stops {
+				if _, err := b.try(nil); err != nil {
+					t.Errorf("the other machine: %v", err)
+				}
 				return
 			}
 			if w.store.Puts() != before {
@@ -218,6 +238,21 @@ func TestWhatCouldNotBeReadIsLookedAtWithAllBelow(t *testing.T) {
 		w.settled()
 		if got, want := a.String(), "d/e/g/f=1 d/new=1 x=2"; got != want {
 			t.Errorf("%s failed once: %q, want %q", op, got, want)
+		}
+	}
+}
+
+// What the rules keep from being synced is told also when there is nothing else to do.
+func TestDifferenceIsToldAtOnce(t *testing.T) {
+	w := newWorld(t, 1)
+	a := w.machines[0]
+	a.build("keep=0 f=1 d/g=2")
+	a.sync()
+	a.user("rm f; write d/g=3")
+	a.mode = "c--/c--"
+	for range 2 {
+		if sum := a.sync(); sum.Unsynced != 2 {
+			t.Errorf("%d entries out of sync", sum.Unsynced)
 		}
 	}
 }

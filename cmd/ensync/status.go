@@ -167,7 +167,11 @@ func (a *app) printStatus(cfg *config.Config, st service.Status) error {
 		p("failed", "%s", st.Failed)
 	}
 	if n := st.Pending.Names; n > 0 {
-		p("only here", "%s, %s, since %s", plural(n, "entry", "entries"), sizeText(int64(st.Pending.Bytes)), timeText(st.Pending.Since))
+		what := plural(n, "entry", "entries") + ", " + sizeText(int64(st.Pending.Bytes))
+		if !st.Pending.Since.IsZero() { // what went has no time
+			what += ", since " + timeText(st.Pending.Since)
+		}
+		p("only here", "%s", what)
 	}
 	var differ, copies, aside []ancestor.Issue
 	for _, i := range st.Issues {

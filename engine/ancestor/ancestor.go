@@ -262,7 +262,7 @@ func (d *DB) subtree(ctx context.Context, tx *sql.Tx, dir string, fn func(path s
 	return fn(dir, rec)
 }
 
-// Count returns how many entries are agreed on, in all directories.
+// Count returns how many files and links are agreed on, in all directories.
 func (d *DB) Count(ctx context.Context) (int, error) {
 	tx, err := d.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
@@ -271,7 +271,11 @@ func (d *DB) Count(ctx context.Context) (int, error) {
 	defer tx.Rollback()
 	total := 0
 	err = d.subtree(ctx, tx, "", func(_ string, rec Dir) error {
-		total += len(rec.Entries)
+		for _, e := range rec.Entries {
+			if e.Kind != object.Directory {
+				total++
+			}
+		}
 		return nil
 	})
 	return total, err

@@ -70,6 +70,9 @@ func (p *pass) record(ctx context.Context) error {
 	// DURABLE: what was applied to the client, and what was only read from it: a file that a power cut takes back must
 	// not be in the ancestor, or its absence would look like somebody's will.
 	if len(b.in.Entries)+len(b.out.Entries)+len(b.in.Moves) > 0 {
+		if err := p.begins(ctx); err != nil {
+			return err
+		}
 		if err := p.Client.Sync(ctx); err != nil {
 			return fmt.Errorf("make the local tree durable: %w", err)
 		}
@@ -89,6 +92,15 @@ func (p *pass) record(ctx context.Context) error {
 		return err
 	}
 	return p.settle(ctx, b.in.Entries, b.out.Entries, b.same)
+}
+
+// begins calls Begin the first time that there is something to record.
+func (p *pass) begins(ctx context.Context) error {
+	if p.begun || p.Begin == nil {
+		return nil
+	}
+	p.begun = true
+	return p.Begin(ctx)
 }
 
 // keep records what holds although the server's commit did not come about. What was prepared for it stays unless it is

@@ -31,7 +31,9 @@ type Config struct {
 	Resolve map[string]plan.Mode
 	// Estimate lets events tell how much is to be done. It costs another listing of what is new.
 	Estimate bool
-	Machine  string // how this machine calls itself, for whoever finds a conflict copy
+	// Begin, if not nil, is called once, before the ancestor hears of anything new.
+	Begin   func(context.Context) error
+	Machine string // how this machine calls itself, for whoever finds a conflict copy
 	// Report is told what happens; never concurrently. nil: nobody listens.
 	Report func(Event)
 	// Barrier limits; zero values: 20 000 changes, 1 GiB, 2 minutes.
@@ -154,6 +156,7 @@ type syncer struct {
 	dirt     map[string]bool        // directories that the last visit left unclean
 	stale    map[string]bool        // directories of which old issues are known, and that nobody looked at yet
 	stopPlan func()                 // ends the counting in the background
+	begun    bool                   // Begin was called; the world's lock guards it
 	aside    map[string]object.Copy // what moved aside on this machine in a conflict, by its new path
 
 	authors map[string]object.Author // of the store's versions of old conflicts, by path

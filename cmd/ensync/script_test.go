@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,12 +21,23 @@ func TestScripts(t *testing.T) {
 		Dir:   filepath.Join("..", "..", "testdata", "script"),
 		Setup: setUpScript,
 		Condition: func(cond string) (bool, error) {
-			return cond == "fuse" && canMount() || cond == "owners" && keepsOwners(), nil
+			switch cond {
+			case "fuse":
+				return canMount(), nil
+			case "owners":
+				return keepsOwners(), nil
+			case "xattr":
+				return hasAttributes(t.TempDir()), nil
+			}
+			return false, fmt.Errorf("no condition is called %q", cond)
 		},
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"xattr": xattrCommand},
 		RequireExplicitExec: true,
 	})
 }
+
+// hasAttributes reports whether a directory can have extended attributes of users.
+func hasAttributes(dir string) bool { return unix.Setxattr(dir, "user.test", []byte("1"), 0) == nil }
 
 // setUpScript gives each script a home of its own, and passphrases that are long enough to be stretched quickly.
 func setUpScript(env *testscript.Env) error {

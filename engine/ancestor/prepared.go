@@ -85,6 +85,18 @@ func (d *DB) Settled(ctx context.Context) error {
 	return d.explain(err)
 }
 
+// Forget forgets all that was agreed on, as if nothing was ever synced: the next sync merges and deletes nothing.
+func (d *DB) Forget(ctx context.Context) error {
+	return d.transact(ctx, func(tx *sql.Tx) error {
+		for _, table := range []string{"dir", "issue", "prepared", "announced"} {
+			if _, err := tx.ExecContext(ctx, "DELETE FROM "+table); err != nil {
+				return err
+			}
+		}
+		return d.setUnsettled(ctx, tx)
+	})
+}
+
 // Drop forgets what was prepared under tag: the server does not hold that commit and never will.
 func (d *DB) Drop(ctx context.Context, tag string) error {
 	_, err := d.db.ExecContext(ctx, "DELETE FROM prepared WHERE tag = ?", []byte(tag))

@@ -107,31 +107,6 @@ func (d *Dir) Close() error {
 	return errors.Join(err, d.root.Close())
 }
 
-// Identity returns what tells this root from another one at the same path: file system, inode, and time of birth where
-// the file system has it. It stays the same across reboots and renames, and changes if the root is another directory,
-// is made anew, or if its disk is not mounted.
-func (d *Dir) Identity() (string, error) {
-	st, err := statFile(int(d.root.Fd()))
-	if err != nil {
-		return "", fmt.Errorf("identify %q: %w", d.path, err)
-	}
-	now, err := os.Lstat(d.path)
-	if err != nil {
-		return "", fmt.Errorf("identify %q: %w; if its disk is not mounted, mount it; nothing was changed", d.path, err)
-	}
-	held, err := d.root.Stat()
-	if err != nil {
-		return "", fmt.Errorf("identify %q: %w", d.path, err)
-	}
-	if now.Mode()&os.ModeSymlink != 0 {
-		now, err = os.Stat(d.path)
-	}
-	if err != nil || !os.SameFile(now, held) {
-		return "", fmt.Errorf("identify %q: another directory is there now: %w", d.path, errors.Join(replica.ErrChanged, err))
-	}
-	return fmt.Sprintf("%x-%x-%x", fileSystemID(int(d.root.Fd()), st.dev), st.ino, st.btime), nil
-}
-
 // Dirty implements replica.Client. Without Changes, anything may have changed.
 func (d *Dir) Dirty(ctx context.Context, dir string) (bool, error) {
 	return d.change == nil || d.change.Dirty(dir), ctx.Err()

@@ -45,6 +45,9 @@ func openBelow(root int, dir string) (int, error) {
 
 const pathOnly = unix.O_PATH
 
+// errNoAttribute is what is said of an extended attribute that is not there.
+const errNoAttribute = unix.ENODATA
+
 // statAt looks at a name without following it.
 func statAt(dirfd int, name string) (stat, error) {
 	return statx(dirfd, name, unix.AT_SYMLINK_NOFOLLOW)

@@ -15,6 +15,9 @@ const perFileSync = true
 
 const pathOnly = unix.O_RDONLY
 
+// errNoAttribute is what is said of an extended attribute that is not there.
+const errNoAttribute = unix.ENOATTR
+
 func openRoot(path string) (int, error) {
 	return unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 }

@@ -7,13 +7,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"ensync/engine/localdir"
 )
 
 // The state of one machine must not be used on another: its ancestor would call files deleted that were never there.
-// A marker holds the inode number of the ancestor's database, which a copy can't keep (reference 1.5, step 1).
+// A marker holds the inode number and the birth of the ancestor's database, which a copy can't keep (reference 1.5, step 1).
 const (
 	markerName   = "fsid"
-	markerPrefix = "FSID2:"
+	markerPrefix = "FSID3:"
 )
 
 // checkCopied refuses a state directory that was copied. Without an ancestor there is nothing to misread.
@@ -52,12 +54,9 @@ func markCopied(private string) error {
 
 // marker returns what the marker should hold; "" if there is no ancestor.
 func marker(private string) (string, error) {
-	info, err := os.Stat(filepath.Join(private, ancestorName))
+	id, err := localdir.FileIdentity(filepath.Join(private, ancestorName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
-	if err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%s%d", markerPrefix, inode(info)), nil
+	return markerPrefix + id, err
 }

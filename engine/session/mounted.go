@@ -50,6 +50,9 @@ func (s *Store) OpenMounted(ctx context.Context, onError func(error)) (*Mounted,
 }
 
 func (s *Store) openMounted(ctx context.Context, state string, onError func(error)) (*Mounted, error) {
+	if err := checkCopied(state); err != nil {
+		return nil, err
+	}
 	key, err := s.replicaKey(state)
 	if err != nil {
 		return nil, err
@@ -67,7 +70,7 @@ func (s *Store) openMounted(ctx context.Context, state string, onError func(erro
 	last := context.WithoutCancel(ctx)
 	past, err := ancestor.Open(filepath.Join(state, ancestorName), &key)
 	if err == nil {
-		err = past.Start(ctx)
+		err = errors.Join(markCopied(state), past.Start(ctx))
 	}
 	if err != nil {
 		return nil, errors.Join(err, tree.Close(last))

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"ensync/engine"
 	"ensync/engine/ancestor"
@@ -207,6 +208,9 @@ type Replica struct {
 	// Watch knows what changed in the tree since the last sync; nil: nobody does, or the client itself.
 	Watch     *watch.Watch
 	localPath func(path string) string // where a watched tree has what is at a path
+	stamp     stamped                  // nil: there is nothing to leave a stamp on
+	owner     string                   // of the stamp: whose state this is
+	root      string                   // the identity of the root at the sync under way
 	close     []func() error
 }
 
@@ -288,6 +292,9 @@ func (s *Store) openUnlocked(ctx context.Context, path, private string, scrub bo
 		return nil, err
 	}
 	r := &Replica{Identity: d.Identity, close: []func() error{d.Close}}
+	if _, number, ok := strings.Cut(Machine(s.Config), "#"); ok {
+		r.stamp, r.owner = d, number
+	}
 	if r.Ancestor, err = ancestor.Open(filepath.Join(private, ancestorName), nil); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}

@@ -3,7 +3,7 @@ package session
 import (
 	"bytes"
 	"context"
-	"fmt"
+	"errors"
 	"maps"
 	"time"
 
@@ -19,12 +19,12 @@ const (
 	metaRules    = "rules"    // the hash of the configuration
 	metaIdentity = "identity" // of the local root
 	metaSynced   = "synced"   // when it ended, RFC 3339
+	metaStamp    = "stamp"    // of the local root, before and after
 )
 
 // Sync reconciles a replica with a root once.
 func (s *Store) Sync(ctx context.Context, r *Replica, root *remote.Root, req Request) (engine.Summary, error) {
-	identity, err := r.checkIdentity(ctx, req.ConfirmLoss)
-	if err != nil {
+	if err := r.checkIdentity(ctx, req.ConfirmLoss && !req.DryRun); err != nil {
 		return engine.Summary{}, err
 	}
 	set, err := s.rules(req)
@@ -42,11 +42,12 @@ func (s *Store) Sync(ctx context.Context, r *Replica, root *remote.Root, req Req
 	done := r.look(req)
 	sum, err := engine.Sync(ctx, engine.Config{Client: r.Client, Server: server, Ancestor: r.Ancestor, Rules: set,
 		Workers: req.Workers, All: req.Clean || changed || req.Override != "", DryRun: req.DryRun,
-		ConfirmLoss: req.ConfirmLoss, Resolve: maps.Clone(req.Resolve), Estimate: req.Estimate, Machine: Machine(s.Config), Report: req.Report})
+		ConfirmLoss: req.ConfirmLoss, Resolve: maps.Clone(req.Resolve), Estimate: req.Estimate, Begin: r.begin,
+		Machine: Machine(s.Config), Report: req.Report})
 	if err = done(ctx, err); err != nil || req.DryRun {
 		return sum, err
 	}
-	return sum, s.remember(ctx, r, req, identity)
+	return sum, s.remember(ctx, r, req)
 }
 
 // look tells the watch that a sync begins, and returns what tells it how that ended. What failed is to be looked at again
@@ -99,7 +100,7 @@ func (s *Store) rulesChanged(ctx context.Context, r *Replica) (bool, error) {
 
 // remember notes what a sync was made with. After an overridden mode, everything is to be looked at again: what the
 // mode left out of sync is not forgotten (the original had a trap there, reference 1.8).
-func (s *Store) remember(ctx context.Context, r *Replica, req Request, identity string) error {
+func (s *Store) remember(ctx context.Context, r *Replica, req Request) error {
 	hash := s.Config.Hash[:]
 	if req.Override != "" {
 		hash = []byte("override " + req.Override)
@@ -110,26 +111,5 @@ func (s *Store) remember(ctx context.Context, r *Replica, req Request, identity 
 	if err := r.Ancestor.SetMeta(ctx, metaSynced, []byte(time.Now().UTC().Format(time.RFC3339Nano))); err != nil {
 		return err
 	}
-	if identity == "" {
-		return nil
-	}
-	return r.Ancestor.SetMeta(ctx, metaIdentity, []byte(identity))
-}
-
-// checkIdentity is the half of the loss guard that looks at the root: another directory in its place is never taken for
-// what became of the tree. It returns the identity of the root; "" if it can't be another.
-func (r *Replica) checkIdentity(ctx context.Context, confirmed bool) (string, error) {
-	if r.Identity == nil {
-		return "", nil
-	}
-	is, err := r.Identity()
-	if err != nil {
-		return "", err
-	}
-	was, err := r.Ancestor.Meta(ctx, metaIdentity)
-	if err != nil || was == nil || confirmed || string(was) == is {
-		return is, err
-	}
-	return is, fmt.Errorf("%w: the local tree is another directory, or on another file system, than at the last sync; nothing was "+
-		"changed. If a disk is not mounted, mount it; if the tree was moved or restored, sync with --confirm-loss", engine.ErrLoss)
+	return errors.Join(r.identify(ctx), r.end(ctx))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -187,7 +188,7 @@ func (r *syncRun) watch(ctx context.Context, st *session.Store, replica *session
 		if !r.synced {
 			sentence, req = "scanning", first
 		}
-		req.Report, req.Override, req.Workers = first.Report, first.Override, first.Workers
+		req.Report, req.Override, req.Workers = first.Report, first.Override, cmp.Or(req.Workers, first.Workers)
 		again := r.synced
 		err := r.once(ctx, replica, sentence, func() (engine.Summary, error) { return svc.Sync(ctx, req) })
 		if err != nil && err != errOutOfSync {

@@ -84,8 +84,10 @@ func (s *Service) step(ctx context.Context, what step, run Runner) error {
 	if what == lookOnce {
 		return s.look(ctx)
 	}
+	var req session.Request
 	if what == syncAll && s.replica.Watch != nil {
 		s.replica.Watch.Doubt()
+		req.Workers = 1 // nobody waits for it
 	}
 	s.mu.Lock()
 	local := !s.pace.first.IsZero() && !s.pace.now && s.pace.again.IsZero() && what == syncNow
@@ -94,7 +96,7 @@ func (s *Service) step(ctx context.Context, what step, run Runner) error {
 	if local && !s.dirty(ctx) {
 		return nil // the change was our own, or a sync that was asked for has seen it
 	}
-	return run(ctx, session.Request{})
+	return run(ctx, req)
 }
 
 // dirty reports whether anything here may have changed since the last sync.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -133,6 +134,9 @@ func (m mounts) shown(x mount) string {
 	return filepath.Join(x.root, rel)
 }
 
+// mountPause is how long a change of the mount table may take to be noticed.
+const mountPause = 500 * time.Millisecond
+
 // await returns errMounts when the mounts of the tree are others, or why that can't be told; or when ctx ends.
 func (m mounts) await(ctx context.Context) error {
 	table, err := unix.Open(mountTable, unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -167,8 +171,10 @@ func (m mounts) await(ctx context.Context) error {
 		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
 			return err
 		}
-		if ctx.Err() != nil {
+		select { // others may mount all the time
+		case <-ctx.Done():
 			return ctx.Err()
+		case <-time.After(mountPause):
 		}
 	}
 }

@@ -18,7 +18,7 @@ help:
 	@echo "make test    all tests"
 	@echo "make check   gofmt, vet, staticcheck, builds for every system, go.mod"
 	@echo "make bench   compare with cp -a and the native file system"
-	@echo "make soak    two machines, random edits, kill -9 (SOAK=\"-for 1h\")"
+	@echo "make soak    two machines, random edits, kill -9 (SOAK=\"-for 1h\"; -beside: edits while syncs run)"
 	@echo "make build   bin/ensync"
 
 run:

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -269,6 +270,10 @@ func (d *directory) inspect(n name) {
 	mode, trust, inside := d.state.Entry(rules.FactsOf(bestKnown(n)))
 	s := step{n: n, inside: inside, trust: trust && !d.limits.NoModes, opt: optionalOf(inside)}
 	mode = d.modeOf(path, mode)
+	if n.client.Kind == object.Special && n.client.Target != "" && mode != (plan.Mode{}) {
+		d.failed(d.visit, path, errors.New(n.client.Target)) // whatever it is, it is there
+		return
+	}
 	in := d.input(s)
 	if plan.NeedsContent(in) {
 		e, err := d.Client.Hash(d.ctx, d.dir, n.client)

@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"ensync/engine/replica"
 	"ensync/engine/replica/memory"
+	"ensync/store/object"
 )
 
 func TestDryRunChangesNothing(t *testing.T) {
@@ -254,5 +256,39 @@ func TestDifferenceIsToldAtOnce(t *testing.T) {
 		if sum := a.sync(); sum.Unsynced != 2 {
 			t.Errorf("%d entries out of sync", sum.Unsynced)
 		}
+	}
+}
+
+// blind is a client that can't look at what is called bad.
+type blind struct{ *memory.Tree }
+
+func (b blind) List(ctx context.Context, dir string) ([]replica.Entry, error) {
+	list, err := b.Tree.List(ctx, dir)
+	for i, e := range list {
+		if e.Name == "bad" {
+			list[i] = replica.Entry{Name: e.Name, Kind: object.Special, Target: "it can't be looked at"}
+		}
+	}
+	return list, err
+}
+
+// What can't be looked at is no special file: it is told, and it is not gone.
+func TestWhatCannotBeLookedAtFails(t *testing.T) {
+	w := newWorld(t, 2)
+	a, b := w.machines[0], w.machines[1]
+	a.build("d/bad=1 d/good=1")
+	a.sync()
+	b.sync()
+	a.user("write d/bad=2; write d/good=2; mkdir d/new; write d/new/bad=3")
+	sum, err := a.try(func(c *Config) { c.Client = blind{a.tree} })
+	if err != nil || sum.Failed != 2 || sum.Out.Deleted != 0 {
+		t.Errorf("with two entries that can't be looked at: %+v, %v", sum, err)
+	}
+	b.sync()
+	if got := b.String(); !strings.Contains(got, "d/good=2") || !strings.Contains(got, "d/bad=1") {
+		t.Errorf("the other machine has %s", got)
+	}
+	if w.settled(); !strings.Contains(b.String(), "d/new/bad=3") {
+		t.Errorf("the other machine has %s", b)
 	}
 }

@@ -128,7 +128,7 @@ func (l *listing) look(name string) (object.Entry, bool) {
 		return e, false
 	}
 	if err != nil {
-		l.d.report(fmt.Sprintf("%q can't be looked at and is left alone: %v", l.path(name), err))
+		e.Target = fmt.Sprintf("it can't be looked at: %v", err)
 		return e, true
 	}
 	r := row{st: st}
@@ -137,7 +137,7 @@ func (l *listing) look(name string) (object.Entry, bool) {
 		return e, false
 	}
 	if err != nil {
-		l.d.report(fmt.Sprintf("%q can't be read and is left alone: %v", l.path(name), err))
+		e.Target = fmt.Sprintf("it can't be read: %v", err)
 	}
 	l.rows[name] = r
 	return e, true

@@ -18,10 +18,12 @@ const besideTime = 5 * time.Second
 // beside edits both trees while both sync, over and over: every moment of a sync is one at which somebody edits.
 func (s *soak) beside(ctx context.Context) error {
 	until := time.Now().Add(besideTime)
+	// Where everything is edited all the time, everything conflicts; where there is time between, it is exchanged.
+	pace := []time.Duration{4, 40, 200, 500}[s.rng.IntN(4)] * time.Millisecond
 	var wait sync.WaitGroup
 	errs := make(chan error, len(s.machines)*(editorsEach+1))
 	for _, m := range s.machines {
-		d := &desk{tree: m.Local, ledger: s.ledger, mount: m.live != nil}
+		d := &desk{tree: m.Local, ledger: s.ledger, mount: m.live != nil, pace: pace}
 		for range editorsEach {
 			e := &editor{desk: d, rng: s.fork()}
 			wait.Go(func() { errs <- e.work(ctx, until) })

@@ -30,6 +30,7 @@ type desk struct {
 	tree   string
 	ledger *ledger
 	mount  bool
+	pace   time.Duration // the longest rest between two edits of one editor
 
 	mu   sync.Mutex
 	held []*holder // by all editors
@@ -55,7 +56,7 @@ func (e *editor) work(ctx context.Context, until time.Time) error {
 		if err := e.turn(); err != nil {
 			return err
 		}
-		time.Sleep(time.Duration(e.rng.Int64N(int64(4 * time.Millisecond))))
+		time.Sleep(time.Duration(e.rng.Int64N(int64(e.pace))))
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -79,10 +80,11 @@ func (e *editor) turn() error {
 	return err
 }
 
+// somewhere returns one of few paths: what one machine edits is mostly what comes from the other just then.
 func (e *editor) somewhere() string {
 	path := e.tree
-	for range 1 + e.rng.IntN(3) {
-		path = filepath.Join(path, names[e.rng.IntN(len(names))])
+	for range []int{1, 1, 1, 2, 2, 2, 3}[e.rng.IntN(7)] {
+		path = filepath.Join(path, names[e.rng.IntN(6)])
 	}
 	return path
 }
@@ -94,7 +96,7 @@ func (e *editor) ours(path string) string {
 }
 
 func (e *editor) act(path string) error {
-	switch e.rng.IntN(20) {
+	switch e.rng.IntN(22) {
 	case 0, 1, 2:
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
@@ -126,7 +128,7 @@ func (e *editor) act(path string) error {
 			return err
 		}
 		return os.Link(path, e.somewhere())
-	case 18:
+	case 18, 19:
 		return e.hold(path)
 	}
 	return e.writeHeld()
@@ -320,7 +322,7 @@ func (e *editor) flip(path string) error {
 
 // hold opens a file for long.
 func (e *editor) hold(path string) error {
-	if len(e.held) > 3 {
+	if len(e.held) >= 6 {
 		return e.letGo()
 	}
 	f, err := open(path)

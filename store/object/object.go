@@ -71,7 +71,7 @@ type Entry struct {
 	Mode    uint32  // the low 12 bits of st_mode; files and directories
 	ModTime int64   // nanoseconds since 1970; files only
 	Content Content // files
-	Target  string  // symlinks; raw bytes
+	Target  string  // symlinks; raw bytes. Of a special entry in a local tree: why it can't be looked at, if it can't
 	Tree    Tree    // directories, where the entry comes from a store
 	Extra   []byte  // encoded fields beyond these, kept as they are: Copy, and what this version does not know
 

@@ -12,12 +12,9 @@ import (
 // editorsEach is how many programs edit one machine's tree beside its syncs.
 const editorsEach = 3
 
-// besideTime is how long they do in one round.
-const besideTime = 5 * time.Second
-
 // beside edits both trees while both sync, over and over: every moment of a sync is one at which somebody edits.
 func (s *soak) beside(ctx context.Context) error {
-	until := time.Now().Add(besideTime)
+	until := time.Now().Add(s.spell)
 	// Where everything is edited all the time, everything conflicts; where there is time between, it is exchanged.
 	pace := []time.Duration{4, 40, 200, 500}[s.rng.IntN(4)] * time.Millisecond
 	var wait sync.WaitGroup

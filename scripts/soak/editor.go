@@ -116,9 +116,9 @@ func (e *editor) act(path string) error {
 	case 11:
 		return e.removeAll(path)
 	case 12, 13:
-		return unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, e.somewhere(), unix.RENAME_NOREPLACE)
+		return moveTo(path, e.somewhere())
 	case 14:
-		return unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, e.somewhere(), unix.RENAME_EXCHANGE)
+		return exchange(path, e.somewhere())
 	case 15:
 		return chmod(path, []fs.FileMode{0o600, 0o644, 0o755, 0o700}[e.rng.IntN(4)])
 	case 16:
@@ -242,9 +242,9 @@ func (e *editor) save(path string) error {
 	if e.rng.IntN(2) == 0 {
 		time.Sleep(time.Duration(e.rng.IntN(1000)) * time.Microsecond)
 	}
-	err := unix.Renameat2(unix.AT_FDCWD, beside, unix.AT_FDCWD, path, unix.RENAME_EXCHANGE)
+	err := exchange(beside, path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return unix.Renameat2(unix.AT_FDCWD, beside, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
+		return moveTo(beside, path)
 	}
 	if err != nil {
 		return err
@@ -261,7 +261,7 @@ func (e *editor) remove(path string) error {
 		return os.Remove(path)
 	}
 	aside := e.ours(path)
-	if err := unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, aside, unix.RENAME_NOREPLACE); err != nil {
+	if err := moveTo(path, aside); err != nil {
 		return err
 	}
 	return e.drop(aside)

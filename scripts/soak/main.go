@@ -45,7 +45,7 @@ func main() {
 	}
 	fmt.Printf("soak: seed %d, in %s\n", *seed, base)
 	s := &soak{base: base, rng: rand.New(rand.NewPCG(*seed, 0)), kill: *kill, mount: *mount, simultaneous: *beside,
-		ledger: newLedger(), until: time.Now().Add(*length)}
+		spell: 5 * time.Second, ledger: newLedger(), until: time.Now().Add(*length)}
 	err = s.run(ctx, *binary)
 	s.edits, s.syncs, s.kills = s.edits+s.ledger.edits, s.syncs+s.ledger.syncs, s.kills+s.ledger.kills
 	fmt.Printf("soak: %d rounds, %d edits, %d syncs, %d of them killed, %d contents, %d conflict copies\n",
@@ -67,6 +67,7 @@ type soak struct {
 	kill         float64
 	mount        bool
 	simultaneous bool
+	spell        time.Duration // how long each round is then edited
 	until        time.Time
 	machines     []*client
 

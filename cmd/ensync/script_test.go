@@ -15,6 +15,9 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"ensync": main})
 }
 
+// scriptCommands are those that scripts have beside the usual ones.
+var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){"xattr": xattrCommand}
+
 // TestScripts runs the stories in testdata/script at the top of the module.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -31,7 +34,7 @@ func TestScripts(t *testing.T) {
 			}
 			return false, fmt.Errorf("no condition is called %q", cond)
 		},
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"xattr": xattrCommand},
+		Cmds:                scriptCommands,
 		RequireExplicitExec: true,
 	})
 }

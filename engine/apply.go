@@ -126,7 +126,7 @@ func (d *directory) serverChange(s step) replica.Change {
 	if c.New != nil && c.New.Kind == object.File {
 		if c.Old != nil && c.Old.SameContent(*c.New) {
 			c.New.Content = c.Old.Content
-			if c.New.ModTime == d.limits.Kept(c.Old.ModTime) {
+			if c.New.ModTime == d.limits.Shown(*c.Old, s.n.client).ModTime {
 				c.New.ModTime = c.Old.ModTime // the client can't show all of it, and nobody changed it
 			}
 		} else {
@@ -257,7 +257,11 @@ func (d *directory) note(side Side, s step, c replica.Change, r replica.Result, 
 	}
 	agreed := replica.Entry{Name: s.n.text()}
 	if r.Entry != nil {
-		agreed = d.limits.Shown(s.agreed(side, *r.Entry))
+		now := s.n.client
+		if side == Local {
+			now = *r.Entry
+		}
+		agreed = d.limits.Shown(s.agreed(side, *r.Entry), now)
 	}
 	d.locked(func() {
 		if holds != nil {

@@ -305,7 +305,7 @@ const tooLarge = "its extended attributes take more than 64 KiB together and sta
 // as the client's file system shows it.
 func (d *directory) input(s step) plan.Input {
 	n := s.n
-	n.known, n.server = d.limits.Shown(n.known), d.limits.Shown(n.server)
+	n.known, n.server = d.limits.Shown(n.known, n.client), d.limits.Shown(n.server, n.client)
 	if !s.trust {
 		n.client.Mode = trusted(n)
 	}

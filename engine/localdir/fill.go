@@ -103,6 +103,7 @@ func (r interruptible) Read(p []byte) (int, error) {
 type sparseWriter struct {
 	file *os.File
 	size int64 // bytes taken so far
+	hole bool  // the last of them are a hole
 }
 
 const holeSize = 4096 // bytes: the block of most file systems
@@ -119,6 +120,7 @@ func (w *sparseWriter) Write(p []byte) (int, error) {
 			}
 		}
 		w.size += int64(n)
+		w.hole = hole
 		written += n
 	}
 	return written, nil
@@ -139,7 +141,12 @@ func (w *sparseWriter) run(p []byte) (n int, hole bool) {
 }
 
 // finish gives the file its size, which a hole at its end does not.
-func (w *sparseWriter) finish() error { return w.file.Truncate(w.size) }
+func (w *sparseWriter) finish() error {
+	if !w.hole {
+		return nil // some file systems can't even be asked
+	}
+	return w.file.Truncate(w.size)
+}
 
 // build makes a directory or symbolic link under a temporary name.
 func (h *handle) build(e object.Entry) (in incoming, err error) {

@@ -98,9 +98,10 @@ func openRead(dirfd int, name string) (int, error) {
 	return fd, err
 }
 
-// setTime sets the modification time of an open file, in nanoseconds.
+// setTime sets the modification time of an open file, in nanoseconds. The time of access becomes now: some FUSE file
+// systems ignore who sets one time only.
 func setTime(fd int, modTime int64) error {
-	times := [2]unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(modTime)}
+	times := [2]unix.Timespec{{Nsec: unix.UTIME_NOW}, unix.NsecToTimespec(modTime)}
 	_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(&times)), 0, 0, 0)
 	if errno != 0 {
 		return errno

@@ -18,6 +18,7 @@ import (
 type Traits struct {
 	FoldsCase  bool // names that differ only in upper and lower case are one
 	FoldsForm  bool // so are names that differ only in how Unicode writes their accents
+	LosesCase  bool // all are listed in one case
 	Respells   bool // some names are listed otherwise than they were given
 	Refuses    bool // some names can't be given
 	NoSymlinks bool
@@ -31,6 +32,7 @@ func (t Traits) Sentences() []string {
 		holds bool
 		text  string
 	}{
+		{t.LosesCase, "names are listed in one case there; the store keeps them as they were given"},
 		{t.FoldsCase, "names that differ only in upper and lower case are one name there"},
 		{t.FoldsForm, "names that differ only in the Unicode form of their letters are one name there"},
 		{t.Respells, "some names are kept in another spelling there; the store keeps them as they were given"},
@@ -129,7 +131,7 @@ func (h *handle) probe() (t Traits, err error) {
 			t.FoldsForm = err == nil && trial.has(respelled[1])
 		case errors.Is(err, unix.EEXIST): // the two Unicode forms, or the dot, are one with what is there
 			t.Respells = t.Respells || name[len(name)-1] < utf8.RuneSelf
-		case refused(err):
+		case err != nil:
 			t.Refuses = true
 		}
 	}
@@ -140,13 +142,9 @@ func (h *handle) probe() (t Traits, err error) {
 	for made, listed := range names {
 		t.Respells = t.Respells || made != listed
 	}
+	t.LosesCase = names["aB"] != "aB"
 	t.NoSymlinks = trial.refusesLinks()
 	return t, nil
-}
-
-// refused reports whether an error says that nothing can have such a name.
-func refused(err error) bool {
-	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EILSEQ) || errors.Is(err, unix.ENAMETOOLONG)
 }
 
 func keepsModes(fd int) bool {
@@ -181,8 +179,9 @@ func probeTimes(fd int) (grain, earliest, latest int64) {
 	if !ok {
 		return 0, 0, 0
 	}
-	for _, grain = range []int64{1, 100, 1e3, 1e6, 1e7, 1e9, 2e9} {
-		if asked-asked%grain == seen {
+	for _, g := range []int64{1, 100, 1e3, 1e6, 1e7, 1e9, 2e9} {
+		if asked-asked%g == seen {
+			grain = g
 			break
 		}
 	}
@@ -271,31 +270,28 @@ func isOdd(name string) bool {
 // Spell returns how the file system would list entries that are given these names; "" for one that it refuses.
 func (d *Dir) Spell(dir string, names []string) ([]string, error) {
 	all := slices.Clone(names)
-	if !slices.ContainsFunc(names, func(name string) bool { return object.ValidName(name) && isOdd(name) }) {
-		return all, nil
-	}
 	h, err := d.open(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer h.close()
-	if t := h.traits(); !t.Respells && !t.Refuses {
+	traits := h.traits()
+	if !traits.Respells && !traits.Refuses {
 		return all, nil
 	}
 	trials := make([]*trial, len(names)) // one each: two may be one name
 	for i, name := range names {
-		if !object.ValidName(name) || !isOdd(name) {
+		if !object.ValidName(name) || !isOdd(name) && !traits.LosesCase {
 			continue
 		}
 		trials[i] = h.newTrial()
 		defer trials[i].end()
-		switch _, err := trials[i].make(name); {
-		case errors.Is(err, unix.ENAMETOOLONG): // because of the prefix, perhaps
-			trials[i] = nil
-		case refused(err):
+		_, err := trials[i].make(name)
+		if err == nil || errors.Is(err, unix.ENAMETOOLONG) { // because of the prefix, perhaps
+			continue
+		}
+		if _, plain := trials[i].make("aB"); plain == nil { // each file system has its own error for it
 			all[i] = ""
-		case err != nil:
-			return nil, fmt.Errorf("try the name %q: %w", h.path(name), err)
 		}
 	}
 	return all, respell(names, trials, all)
@@ -304,7 +300,10 @@ func (d *Dir) Spell(dir string, names []string) ([]string, error) {
 // respell fills in how the names that could be made are listed.
 func respell(names []string, trials []*trial, all []string) error {
 	for i, t := range trials {
-		if t == nil || len(t.made) == 0 {
+		if t == nil {
+			continue
+		}
+		if _, made := t.made[names[i]]; !made {
 			continue
 		}
 		spelled, err := t.spellings()

@@ -29,6 +29,7 @@ func TestTraits(t *testing.T) {
 			Limits: replica.Limits{NoModes: true, Grain: 2e9, Earliest: earliest}}},
 		{"apfs", foldtest.APFS, localdir.Traits{FoldsCase: true, FoldsForm: true}},
 		{"hfs", foldtest.HFS, localdir.Traits{FoldsCase: true, FoldsForm: true, Respells: true, Limits: replica.Limits{Grain: 1e9}}},
+		{"dos", foldtest.DOS, localdir.Traits{FoldsCase: true, LosesCase: true, Respells: true}},
 		{"ntfs", foldtest.NTFS, localdir.Traits{FoldsCase: true, Respells: true, Refuses: true, Limits: replica.Limits{Grain: 100}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -88,6 +89,7 @@ func TestSpell(t *testing.T) {
 	}{
 		{foldtest.Options{}, names},
 		{foldtest.HFS, []string{"plain", "cafe\u0301", "cafe\u0301", "dot.", "what?", "..."}},
+		{foldtest.Drive, []string{"plain", "", "cafe\u0301", "dot.", "", "..."}},
 		{foldtest.VFAT, []string{"plain", "caf\u00e9", "cafe\u0301", "dot", "", ""}},
 	} {
 		root := foldtest.New(t, test.opt)

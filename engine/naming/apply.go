@@ -154,17 +154,18 @@ func (t *Tree) free(dir, store string, why ancestor.NameReason, others []ancesto
 			taken.set(n)
 		}
 	}
-	base, local := store, t.path(dir)
+	local := t.path(dir)
+	bases := []string{store, harmless(store), ascii(store)}
 	if why == ancestor.Refused {
-		base = harmless(store)
+		bases = bases[1:]
 	}
-	for i := 1; i < maxTries; i++ {
-		spelled, err := t.client.Spell(local, []string{asideName(base, i)})
+	for i := 1; i < maxTries && len(bases) > 0; i++ {
+		spelled, err := t.client.Spell(local, []string{asideName(bases[0], i)})
 		if err != nil {
 			return ancestor.LocalName{}, err
 		}
 		if spelled[0] == "" {
-			base = harmless(store)
+			bases, i = bases[1:], 0
 			continue
 		}
 		if _, noted := taken.byLocal[spelled[0]]; noted {

@@ -163,6 +163,16 @@ func harmless(name string) string {
 	return cut(name, 100)
 }
 
+// ascii is harmless with nothing left that needs another character set.
+func ascii(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 0x80 {
+			return '_'
+		}
+		return r
+	}, harmless(name))
+}
+
 // cut shortens a name to n bytes, not within a character, and keeps its extension.
 func cut(name string, n int) string {
 	if len(name) <= n {

@@ -36,7 +36,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 	s := &sim{Rand: rand.New(rand.NewPCG(seed, 1)), t: t}
 	store := remotetest.New(memory.SHA256)
 	s.machines = append(s.machines, newMachine(t, store, scratch(t)))
-	for _, opt := range []foldtest.Options{foldtest.APFS, foldtest.HFS, foldtest.VFAT, foldtest.NTFS} {
+	for _, opt := range []foldtest.Options{foldtest.APFS, foldtest.HFS, foldtest.VFAT, foldtest.NTFS, foldtest.DOS} {
 		if s.IntN(2) == 0 {
 			s.machines = append(s.machines, newMachine(t, store, foldtest.New(t, opt)))
 		}

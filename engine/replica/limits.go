@@ -32,9 +32,14 @@ func (l Limits) Kept(modTime int64) int64 {
 	return modTime
 }
 
-// Shown returns an entry with the time that is shown of it.
-func (l Limits) Shown(e Entry) Entry {
-	if e.Kind == object.File {
+// Shown returns an entry with the time that is shown of it: that of the file that client is, if it is the same within
+// what is kept.
+func (l Limits) Shown(e, client Entry) Entry {
+	switch {
+	case e.Kind != object.File:
+	case client.Kind == object.File && l.Kept(client.ModTime) == l.Kept(e.ModTime):
+		e.ModTime = client.ModTime
+	default:
 		e.ModTime = l.Kept(e.ModTime)
 	}
 	return e

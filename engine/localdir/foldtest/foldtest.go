@@ -29,12 +29,14 @@ const (
 // Options are the ways in which a file system can be odd.
 type Options struct {
 	Fold       bool // upper and lower case are one name, kept as it was written
+	Lower      bool // names are kept in lower case; with Fold
 	Form       Form
-	Forbidden  string // characters that no name may have
-	Strip      string // characters that names lose at their end
-	NoModes    bool   // every file has the mode 0755; setting another fails
-	NoLinks    bool   // neither hard nor symbolic ones
-	NoExchange bool   // no RENAME_EXCHANGE
+	Forbidden  string        // characters that no name may have
+	Refusal    syscall.Errno // what who gives them one is told; 0: EINVAL
+	Strip      string        // characters that names lose at their end
+	NoModes    bool          // every file has the mode 0755; setting another fails
+	NoLinks    bool          // neither hard nor symbolic ones
+	NoExchange bool          // no RENAME_EXCHANGE
 	Grain      time.Duration
 	Earliest   time.Time // times before it become it
 }
@@ -45,6 +47,10 @@ var (
 		Grain: 2 * time.Second, Earliest: time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)}
 	APFS = Options{Fold: true, Form: Compared}
 	HFS  = Options{Fold: true, Form: Decomposed, Grain: time.Second}
+	// Drive is a flash drive as FUSE programs show it.
+	Drive = Options{Fold: true, Forbidden: `\:*?"<>|éüñ`, NoModes: true, NoLinks: true, NoExchange: true, Grain: time.Second, Refusal: syscall.ENOENT}
+	// DOS is NTFS as some show it who ask for no case (lowntfs-3g -o ignore_case).
+	DOS  = Options{Fold: true, Lower: true}
 	NTFS = Options{Fold: true, Forbidden: `\:*?"<>|`, Strip: ". ", Grain: 100 * time.Nanosecond}
 )
 
@@ -106,6 +112,9 @@ func (o *Options) kept(name string) string {
 	if o.Form == Decomposed {
 		name = replace(name, 0, 1)
 	}
+	if o.Lower {
+		name = strings.ToLower(name)
+	}
 	if o.Strip == "" || name == "." || name == ".." {
 		return name
 	}
@@ -125,8 +134,14 @@ func (o *Options) key(name string) string {
 }
 
 // allows reports whether something may get a name.
-func (o *Options) allows(name string) bool {
-	return !strings.ContainsAny(name, o.Forbidden) && o.kept(name) != ""
+func (o *Options) allows(name string) syscall.Errno {
+	if !strings.ContainsAny(name, o.Forbidden) && o.kept(name) != "" {
+		return 0
+	}
+	if o.Refusal != 0 {
+		return o.Refusal
+	}
+	return syscall.EINVAL
 }
 
 // time is what becomes of a time.

@@ -69,8 +69,8 @@ func (n *node) at(name string) (string, bool) {
 
 // fresh is at for an entry that is to be made.
 func (n *node) fresh(name string) (string, syscall.Errno) {
-	if !n.mount.opt.allows(name) {
-		return "", syscall.EINVAL
+	if errno := n.mount.opt.allows(name); errno != 0 {
+		return "", errno
 	}
 	path, there := n.at(name)
 	if there {
@@ -239,7 +239,10 @@ func (n *node) Rmdir(_ context.Context, name string) syscall.Errno {
 func (n *node) Rename(_ context.Context, name string, to fs.InodeEmbedder, newName string, flags uint32) syscall.Errno {
 	n.mount.names.Lock()
 	defer n.mount.names.Unlock()
-	if !n.mount.opt.allows(newName) || n.mount.opt.NoExchange && flags&unix.RENAME_EXCHANGE != 0 {
+	if errno := n.mount.opt.allows(newName); errno != 0 {
+		return errno
+	}
+	if n.mount.opt.NoExchange && flags&unix.RENAME_EXCHANGE != 0 {
 		return syscall.EINVAL
 	}
 	from, _ := n.at(name)

@@ -29,9 +29,7 @@ func (s *Service) follow(ctx context.Context, run Runner) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // also for what tells of the store
 	notices := s.storeNotices(ctx)
-	s.mu.Lock()
-	s.pace.now = true
-	s.mu.Unlock()
+	s.tellPace(func(p *pace) { p.now = true })
 	for before := time.Now(); ; {
 		now := time.Now()
 		s.mu.Lock()
@@ -53,24 +51,30 @@ func (s *Service) follow(ctx context.Context, run Runner) error {
 			}
 			continue
 		}
-		timer := time.NewTimer(min(at.Sub(now), longestSleep))
-		select {
-		case <-ctx.Done():
-		case <-s.localChanges():
-			s.tellPace(func(p *pace) { p.changed(time.Now()) })
-		case _, open := <-notices:
-			if !open {
-				notices = nil
-			}
-			s.noticed(open)
-		case <-s.kick:
-		case <-timer.C:
+		if s.await(ctx, min(at.Sub(now), longestSleep), notices) {
+			notices = nil
 		}
-		timer.Stop()
-		if err := ctx.Err(); err != nil {
+		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// await waits until anything happens, or for some time. It reports whether notices were closed.
+func (s *Service) await(ctx context.Context, atMost time.Duration, notices <-chan struct{}) (closed bool) {
+	timer := time.NewTimer(atMost)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-s.localChanges():
+		s.tellPace(func(p *pace) { p.changed(time.Now()) })
+	case _, open := <-notices:
+		s.noticed(open)
+		return !open
+	case <-s.kick:
+	case <-timer.C:
+	}
+	return false
 }
 
 func (s *Service) tellPace(tell func(*pace)) {

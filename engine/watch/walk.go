@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"hash"
 	"os"
 	"slices"
@@ -22,7 +23,12 @@ type walker struct{ watch *Watch }
 const (
 	walkShare   = 100
 	longestWalk = 10 * time.Minute
+	walkFor     = time.Hour // before something better is tried again
+
+	coarsestClock = 2 * time.Second // FAT's
 )
+
+var errWalkedLong = errors.New("walked for long")
 
 // run walks in a thread of its own, which has the lowest priority and ends with it.
 func (s *walker) run(ctx context.Context) error {
@@ -35,19 +41,25 @@ func (s *walker) run(ctx context.Context) error {
 }
 
 // walk looks and waits. spent tells the processor time that it took so far.
+//
+// What changed while a sync was looking may be in a walk already, so the first one is told, too. And a change within the
+// step of the clock after a walk may look as what it saw, so what is as young as that is told once more.
 func (s *walker) walk(ctx context.Context, spent func() time.Duration) error {
 	var seen fingerprint
 	var failed bool
-	for first := true; ; first = false {
-		before := spent()
-		now, err := look(ctx, s.watch.path)
+	young := true
+	for begin := time.Now(); time.Since(begin) < walkFor; {
+		before, start := spent(), time.Now()
+		now, newest, err := look(ctx, s.watch.path)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if !first && (now != seen || (err != nil) != failed) {
+		if young || now != seen || (err != nil) != failed {
 			s.watch.signal()
 		}
 		seen, failed = now, err != nil
+		age := start.Sub(newest)
+		young = age < coarsestClock && age > -24*time.Hour
 		wait := min(max(s.watch.opt.Pause, walkShare*(spent()-before)), longestWalk)
 		select {
 		case <-ctx.Done():
@@ -55,6 +67,7 @@ func (s *walker) walk(ctx context.Context, spent func() time.Duration) error {
 		case <-time.After(wait):
 		}
 	}
+	return errWalkedLong
 }
 
 // flush has nothing to tell: with a walker, everything is dirty at all times.
@@ -64,19 +77,21 @@ func (s *walker) close() error { return nil }
 // A fingerprint stands for everything that a listing shows of a tree: names, kinds, inodes, modes, sizes and times.
 type fingerprint [sha256.Size]byte
 
-// look lists a tree. What can't be read counts as it is: unreadable; the error is that of the first such directory.
-func look(ctx context.Context, root string) (fingerprint, error) {
+// look lists a tree, and tells the time of its newest change. What can't be read counts as it is: unreadable; the error is
+// that of the first such directory.
+func look(ctx context.Context, root string) (fingerprint, time.Time, error) {
 	l := looker{ctx: ctx, hash: sha256.New()}
 	f, err := os.Open(root)
 	if err == nil {
 		err = l.look(f)
 	}
-	return fingerprint(l.hash.Sum(nil)), err
+	return fingerprint(l.hash.Sum(nil)), time.Unix(0, l.newest), err
 }
 
 type looker struct {
-	ctx  context.Context
-	hash hash.Hash
+	ctx    context.Context
+	hash   hash.Hash
+	newest int64
 }
 
 // look hashes what is in a directory, which it closes.
@@ -95,6 +110,7 @@ func (l *looker) look(dir *os.File) error {
 		if err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			continue // gone again
 		}
+		l.newest = max(l.newest, st.Ctim.Nano())
 		l.hash.Write([]byte(name + "\x00"))
 		for _, n := range []int64{int64(st.Dev), int64(st.Ino), int64(st.Mode), st.Size, st.Mtim.Nano(), st.Ctim.Nano()} {
 			l.hash.Write(binary.LittleEndian.AppendUint64(nil, uint64(n)))

@@ -9,6 +9,7 @@ package watch
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -104,6 +105,7 @@ func (w *Watch) State() State {
 // arm starts the best method that works here.
 func (w *Watch) arm(ctx context.Context) error {
 	var src source
+	var reasons []string
 	state := State{Method: Walk}
 	for _, m := range w.opt.Methods {
 		s, err := w.open(ctx, m)
@@ -114,11 +116,11 @@ func (w *Watch) arm(ctx context.Context) error {
 			src, state.Method = s, m
 			break
 		}
-		if state.Reason != "" {
-			state.Reason += "; "
+		if n := len(reasons); n == 0 || !strings.HasSuffix(reasons[n-1], ": "+err.Error()) {
+			reasons = append(reasons, fmt.Sprintf("%s: %v", m, err))
 		}
-		state.Reason += fmt.Sprintf("%s: %v", m, err)
 	}
+	state.Reason = strings.Join(reasons, "; ")
 	if src == nil {
 		src = &walker{watch: w}
 	}

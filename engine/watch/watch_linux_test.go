@@ -259,6 +259,18 @@ func TestLimit(t *testing.T) {
 	notices(t, tree, w)
 }
 
+// TestFirstWalk: what changed between the look of a sync and the first walk is told.
+func TestFirstWalk(t *testing.T) {
+	tree := t.TempDir()
+	write(t, tree, "f")
+	w := open(t, tree, Options{Methods: []Method{}, Pause: time.Hour})
+	select {
+	case <-w.Changed():
+	case <-time.After(10 * time.Second):
+		t.Fatal("the first walk is not told")
+	}
+}
+
 // TestLimitLater: the tree grows beyond what may be watched.
 func TestLimitLater(t *testing.T) {
 	tree := t.TempDir()
@@ -296,7 +308,7 @@ func notices(t *testing.T, tree string, w *Watch) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the walk does not notice")
 	}
-	time.Sleep(100 * time.Millisecond)
+	time.Sleep(coarsestClock + 200*time.Millisecond) // until then, it is told again
 	for len(w.Changed()) > 0 {
 		<-w.Changed()
 	}

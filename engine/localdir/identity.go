@@ -61,7 +61,7 @@ func (d *Dir) Stamp(owner string) (string, error) {
 // SetStamp leaves a short text on the root that is not synchronised. ok is false if the file system can't, or we may not.
 func (d *Dir) SetStamp(owner, stamp string) (ok bool, err error) {
 	err = unix.Fsetxattr(int(d.root.Fd()), stampName(owner), []byte(stamp), 0)
-	if unsupportedAttribute(err) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EROFS) {
+	if unsupportedAttribute(err) || errors.Is(err, errNoAttribute) /* some FUSE file systems */ || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EROFS) {
 		return false, nil
 	}
 	if err != nil {

@@ -102,8 +102,8 @@ func (s *Store) unknownBlock(t block.Type, id object.ID) error {
 // readBlock reads a block at one place. ErrMissing and ErrDamaged name the pack.
 func (s *Store) readBlock(ctx context.Context, l index.Location, t block.Type, mac *block.MAC, key object.Key, limit int) ([]byte, error) {
 	name := l.Pack.Object()
-	fetch := func(ctx context.Context) ([]byte, error) { return s.b.Get(ctx, name, l.Entry.Offset, l.Entry.Length) }
-	cached := s.cachesType(t)
+	fetch := func(ctx context.Context) ([]byte, error) { return s.nearby.read(ctx, l) }
+	cached, direct := s.cachesType(t), false
 	for {
 		var sealed []byte
 		var err error
@@ -126,11 +126,15 @@ func (s *Store) readBlock(ctx context.Context, l index.Location, t block.Type, m
 		if err == nil {
 			return plain, nil
 		}
-		if !cached {
+		if direct {
 			return nil, damaged(name, fmt.Errorf("%v at %d: %w", t, l.Entry.Offset, err))
 		}
-		s.opt.Cache.Forget(name, l.Entry.Offset, l.Entry.Length)
-		cached = false // perhaps it was only the local copy
+		if cached {
+			s.opt.Cache.Forget(name, l.Entry.Offset, l.Entry.Length)
+		}
+		// Perhaps it was only the local copy, or the one answer.
+		cached, direct = false, true
+		fetch = func(ctx context.Context) ([]byte, error) { return s.nearby.alone(ctx, l) }
 	}
 }
 

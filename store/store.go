@@ -60,7 +60,7 @@ type Options struct {
 
 // Store is an open store. It may be used concurrently.
 //
-// Memory: up to readBuffer bytes of decoded blocks, next to what sessions hold.
+// Memory: up to readBuffer bytes of decoded blocks and segmentsHeld of sealed ones, next to what sessions hold.
 type Store struct {
 	b       backend.Backend
 	early   *early
@@ -71,6 +71,7 @@ type Store struct {
 	data    *block.MAC // of file contents
 	index   *index.DB
 	blocks  *blockCache
+	nearby  *segments
 	work    chan struct{} // a token for each block being worked on
 	streams chan struct{} // a token for each long stream being cut
 	refresh *refresher
@@ -123,7 +124,7 @@ func open(ctx context.Context, e *early, f *format, k *keys.File, chain *keys.Ch
 		opt.Cache, opt.IndexDir = opt.Local(f.id)
 	}
 	s := &Store{b: e.b, early: e, opt: opt, format: f, file: k, chain: chain, macs: map[string]*block.MAC{},
-		blocks: newBlockCache(readBuffer), work: make(chan struct{}, opt.Workers+1),
+		blocks: newBlockCache(readBuffer), nearby: newSegments(e.b), work: make(chan struct{}, opt.Workers+1),
 		streams: make(chan struct{}, opt.Workers+1), refresh: newRefresher()}
 	if err := s.setUp(ctx); err != nil {
 		chain.Close()

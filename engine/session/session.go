@@ -39,8 +39,6 @@ type Options struct {
 	KeepData bool
 	// Open opens the place where the store lies; nil: OpenBackend. What it returns is closed with the store.
 	Open func(config.Server) (backend.Backend, error)
-
-	wrap func(backend.Backend) backend.Backend // tests look at what goes to the store
 }
 
 // Store is an open store with what it stands on.
@@ -108,9 +106,6 @@ func OpenStore(ctx context.Context, cfg *config.Config, pass []byte, opt Options
 	b, err := opt.open(cfg.General.Server)
 	if err != nil {
 		return nil, err
-	}
-	if opt.wrap != nil {
-		b = opt.wrap(b)
 	}
 	s := &Store{Config: cfg, Backend: b, notice: opt.Notice}
 	if s.notice == nil {

@@ -37,6 +37,7 @@ const schemaVersion = 2
 // Location is one place where a block lies.
 type Location struct {
 	Pack   pack.Name
+	Size   int64 // of the whole pack, in bytes
 	Entry  pack.Entry
 	Author string // the group that signed the index object which says so
 }
@@ -146,7 +147,7 @@ func (f *file) prepare(ctx context.Context) error {
 		return err
 	}
 	var err error
-	f.lookup, err = f.sql.PrepareContext(ctx, `SELECT p.name, p.author, b.kind, b.depth, b.offset, b.length
+	f.lookup, err = f.sql.PrepareContext(ctx, `SELECT p.name, p.size, p.author, b.kind, b.depth, b.offset, b.length
 		FROM blocks b JOIN packs p ON p.n = b.pack WHERE b.id = ?`)
 	return err
 }
@@ -324,7 +325,7 @@ func (f *file) find(ctx context.Context, id object.ID) ([]Location, error) {
 		l := Location{Entry: pack.Entry{ID: id}}
 		var name []byte
 		var kind block.Kind
-		if err := rows.Scan(&name, &l.Author, &kind, &l.Entry.Type.Depth, &l.Entry.Offset, &l.Entry.Length); err != nil {
+		if err := rows.Scan(&name, &l.Size, &l.Author, &kind, &l.Entry.Type.Depth, &l.Entry.Offset, &l.Entry.Length); err != nil {
 			return nil, err
 		}
 		l.Entry.Type.Kind = kind

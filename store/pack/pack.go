@@ -48,46 +48,77 @@ type Entry struct {
 }
 
 // Builder puts a pack together in memory. The zero Builder is empty.
+//
+// What directories and commits are made of comes behind the data of files, however it is added: a reader walks the one
+// first and then wants the other, and finds each in one piece.
 type Builder struct {
+	data, meta part
+}
+
+// part is blocks back to back.
+type part struct {
 	body  []byte
-	table []Entry
+	table []Entry // offsets are from the start of body
 }
 
 // NewBuilder returns an empty builder with room for size bytes.
-func NewBuilder(size int) *Builder { return &Builder{body: make([]byte, 0, size)} }
+func NewBuilder(size int) *Builder { return &Builder{data: part{body: make([]byte, 0, size)}} }
 
 // Size returns the length in bytes so far, without the table.
-func (b *Builder) Size() int { return len(b.body) }
+func (b *Builder) Size() int {
+	if b.Empty() {
+		return 0
+	}
+	return HeadSize + len(b.data.body) + len(b.meta.body)
+}
+
+func (b *Builder) blocks() int { return len(b.data.table) + len(b.meta.table) }
 
 // Empty reports whether nothing was added.
-func (b *Builder) Empty() bool { return len(b.table) == 0 }
+func (b *Builder) Empty() bool { return b.blocks() == 0 }
 
 // Full reports whether a pack should end before a block of next bytes is added.
 func (b *Builder) Full(next int) bool {
-	return !b.Empty() && (len(b.body)+next > 16<<20 || len(b.table) >= maxEntries/4)
+	return !b.Empty() && (b.Size()+next > 16<<20 || b.blocks() >= maxEntries/4)
 }
 
 // Add appends a sealed block.
 func (b *Builder) Add(id object.ID, t block.Type, sealed []byte) {
-	if len(b.body) == 0 {
-		b.body = append(b.body, head...)
+	p := &b.meta
+	if t.Kind == block.Data || t.Kind == block.DataList {
+		p = &b.data
 	}
-	b.table = append(b.table, Entry{ID: id, Type: t, Offset: int64(len(b.body)), Length: int64(len(sealed))})
-	b.body = append(b.body, sealed...)
+	p.table = append(p.table, Entry{ID: id, Type: t, Offset: int64(len(p.body)), Length: int64(len(sealed))})
+	p.body = append(p.body, sealed...)
+}
+
+// join returns head and all blocks, and where they are.
+func (b *Builder) join() ([]byte, []Entry) {
+	body := make([]byte, 0, b.Size()+b.Size()/8) // with room for the table
+	body = append(append(append(body, head...), b.data.body...), b.meta.body...)
+	table := append(b.data.table, b.meta.table...)
+	for i := range table {
+		table[i].Offset += int64(HeadSize)
+		if i >= len(b.data.table) {
+			table[i].Offset += int64(len(b.data.body))
+		}
+	}
+	return body, table
 }
 
 // Finish returns the bytes of the pack, where seal makes overhead bytes more of the table, and the table.
 func (b *Builder) Finish(overhead int, seal func([]byte) ([]byte, error)) ([]byte, []Entry, error) {
-	table := AppendTable(nil, b.table)
-	size := len(b.body) + len(table) + overhead + TailSize
+	body, entries := b.join()
+	table := AppendTable(nil, entries)
+	size := len(body) + len(table) + overhead + TailSize
 	table = append(table, make([]byte, padme(size)-size)...)
 	sealed, err := seal(table)
 	if err != nil {
 		return nil, nil, err
 	}
-	out := append(b.body, sealed...)
+	out := append(body, sealed...)
 	out = binary.BigEndian.AppendUint32(out, uint32(len(sealed)))
-	return append(out, tail...), b.table, nil
+	return append(out, tail...), entries, nil
 }
 
 // ParseTail returns the length of the sealed table, from the last TailSize bytes of a pack of size bytes.

@@ -38,7 +38,8 @@ type conn struct {
 	born    time.Time
 
 	mu    sync.Mutex
-	awake time.Time // when the machine was last seen awake
+	awake time.Time // when the connection was used last, by the clock that stands still while the machine sleeps
+	wall  time.Time // the same by the wall clock
 	cause error     // why we ended it; nil: we did not
 	ended chan struct{}
 }
@@ -53,7 +54,7 @@ func connect(ctx context.Context, dial Dial, opt *Options) (*conn, error) {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
-	c := &conn{opt: opt, born: time.Now(), awake: time.Now(), ended: make(chan struct{})}
+	c := &conn{opt: opt, born: time.Now(), awake: time.Now(), wall: time.Now().Round(0), ended: make(chan struct{})}
 	r := bufio.NewReaderSize(raw, 64<<10)
 	c.stream = newStream(&watched{r: r, c: c}, raw, raw.Close)
 	if c.hello, err = readHello(r); err == nil {
@@ -194,8 +195,8 @@ const napTime = 5 * time.Second
 func (c *conn) wake(ctx context.Context) error {
 	c.mu.Lock()
 	now := time.Now()
-	slept := suspended(now.Round(0).Sub(c.awake.Round(0)), now.Sub(c.awake))
-	c.awake = now
+	slept := suspended(now.Round(0).Sub(c.wall), now.Sub(c.awake))
+	c.awake, c.wall = now, now.Round(0)
 	c.mu.Unlock()
 	if !slept {
 		return nil

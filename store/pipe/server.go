@@ -71,7 +71,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, place Place, opt Se
 		HTTP2:          serverHTTP2(opt),
 		MaxHeaderBytes: maxHeaders,
 		BaseContext:    func(net.Listener) context.Context { return ctx },
-		ErrorLog:       log.New(io.Discard, "", 0), // what a client does wrong it is told
+		ErrorLog:       quiet,
 	}
 	served := make(chan struct{})
 	go func() {
@@ -86,6 +86,9 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, place Place, opt Se
 	h.Close()
 	return errors.Join(ctx.Err(), s.close())
 }
+
+// quiet is where net/http complains of the other side: whoever does something wrong is told.
+var quiet = log.New(io.Discard, "", 0)
 
 func onlyHTTP2() *http.Protocols {
 	p := new(http.Protocols)

@@ -51,7 +51,7 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 	if err != nil {
 		in.Close()
 		out.Close()
-		return nil, fmt.Errorf("start the command: %w: %w", ErrFinal, err)
+		return nil, final{fmt.Errorf("start the command: %w", err)}
 	}
 	p := &Process{cmd: cmd, in: in, out: out, exited: make(chan struct{})}
 	go func() {
@@ -97,9 +97,9 @@ func (p *Process) ended() error {
 	}
 	switch exit.ExitCode() {
 	case statusNotFound:
-		return fmt.Errorf("the command ended with %w: %w: a program was not found; install ensync on the other side, or name it with its path", exit, ErrFinal)
+		return final{fmt.Errorf("the command ended with %w: a program was not found; install ensync on the other side, or name it with its path", exit)}
 	case statusNotRunnable:
-		return fmt.Errorf("the command ended with %w: %w: a program can't be run", exit, ErrFinal)
+		return final{fmt.Errorf("the command ended with %w: a program can't be run", exit)}
 	}
 	return fmt.Errorf("the command ended with %w", exit)
 }

@@ -15,16 +15,19 @@ import (
 
 // A Dial connects with a server: what is written to the stream the server reads, and the other way round. Close of the
 // stream must return at once, and end reads and writes that wait; if there is something to wait for after it, the
-// stream has a method Wait. An error that no second attempt can mend wraps ErrFinal.
+// stream has a method Wait.
 type Dial func(ctx context.Context) (io.ReadWriteCloser, error)
 
 var (
-	// ErrFinal says that connecting again would end in the same way.
-	ErrFinal = errors.New("cannot be reached like this")
 	// errStalled is the cause of a connection's end whose server lives but does not answer.
 	errStalled = errors.New("the server lives, but does not answer")
 	errAsleep  = errors.New("the connection did not survive a suspension")
 )
+
+// final is an error that connecting again would meet again.
+type final struct{ error }
+
+func (f final) Unwrap() error { return f.error }
 
 // conn is one connection with a server.
 type conn struct {

@@ -51,9 +51,9 @@ func ParseHello(line string) (Hello, bool) {
 func (h Hello) check() error {
 	switch {
 	case h.Lowest > highest:
-		return fmt.Errorf("the server (ensync %s) speaks only newer versions of the protocol; update ensync on this machine", h.Program)
+		return final{fmt.Errorf("the server (ensync %s) speaks only newer versions of the protocol; update ensync on this machine", h.Program)}
 	case h.Highest < lowest:
-		return fmt.Errorf("the server (ensync %s) speaks only older versions of the protocol; update ensync there", h.Program)
+		return final{fmt.Errorf("the server (ensync %s) speaks only older versions of the protocol; update ensync there", h.Program)}
 	}
 	return nil
 }

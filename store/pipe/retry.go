@@ -41,7 +41,7 @@ func (c *Client) do(ctx context.Context, what, name string, fn func(ctx context.
 			return fail(ctx.Err())
 		case err != nil:
 			if dials++; dials >= maxDials || !c.worthwhile(err) {
-				return fail(unreachable(err))
+				return fail(fmt.Errorf("%w: %w", backend.ErrUnavailable, err))
 			}
 			continue
 		}
@@ -63,7 +63,8 @@ func (c *Client) do(ctx context.Context, what, name string, fn func(ctx context.
 			losses++
 		}
 		if losses >= maxLosses {
-			return fail(unreachable(err))
+			// What net/http says is for people only: its io.ErrUnexpectedEOF says nothing of an object.
+			return fail(fmt.Errorf("%w: no answer, but a lost connection, again and again: %v", backend.ErrUnavailable, err))
 		}
 		if c.lost(k); losses > 1 {
 			pause(ctx, c.opt.Backoff<<losses)
@@ -71,16 +72,11 @@ func (c *Client) do(ctx context.Context, what, name string, fn func(ctx context.
 	}
 }
 
-// unreachable makes an error one that says that nothing is known.
-func unreachable(err error) error {
-	return fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
-}
-
 // worthwhile reports whether connecting again makes sense. A server that never was there is not waited for.
 func (c *Client) worthwhile(err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.greeted && !errors.Is(err, ErrFinal) && c.life.Err() == nil
+	return c.greeted && !errors.As(err, new(final)) && c.life.Err() == nil
 }
 
 // part is a random part of d, so that those who failed together do not come again together.

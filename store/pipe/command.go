@@ -8,12 +8,16 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"syscall"
 	"time"
 )
 
 const (
-	// endWait is how long a command may take to end by itself after its standard input ended; then it is killed.
-	endWait = 2 * time.Second
+	// endWait is how long a command may take to end by itself after its standard input ended. Then it is told to, and
+	// killWait later it is killed. A server does not need to end in order: what it has acknowledged is durable, and what
+	// it has not nobody relies on.
+	endWait  = 150 * time.Millisecond
+	killWait = time.Second
 	// statusWait is how long we wait for the exit status of a command that closed its standard output.
 	statusWait = time.Second
 )
@@ -104,15 +108,31 @@ func (p *Process) ended() error {
 	return fmt.Errorf("the command ended with %w", exit)
 }
 
-// Close ends the standard input and output; it does not wait. A command that goes on all the same is killed after a while.
+// Close ends the standard input and output; it does not wait. A command that goes on all the same is ended.
 func (p *Process) Close() error {
 	p.once.Do(func() {
 		p.in.Close()
 		p.out.Close()
-		kill := time.AfterFunc(endWait, func() { p.cmd.Process.Kill() })
-		go func() { <-p.exited; kill.Stop() }()
+		go p.finish()
 	})
 	return nil
+}
+
+// finish sees to it that the command ends.
+func (p *Process) finish() {
+	for _, step := range []struct {
+		wait time.Duration
+		then os.Signal
+	}{{endWait, syscall.SIGTERM}, {killWait, os.Kill}} {
+		timer := time.NewTimer(step.wait)
+		select {
+		case <-p.exited:
+			timer.Stop()
+			return
+		case <-timer.C:
+			p.cmd.Process.Signal(step.then)
+		}
+	}
 }
 
 // Wait waits for the end of the command.

@@ -98,7 +98,7 @@ func TestHostileServer(t *testing.T) {
 			_, err = c.Swap(t.Context(), "roots/x", "v1", []byte("x"))
 			check("Swap", err)
 			check("List", c.List(t.Context(), "packs/", func(backend.Info) error { return nil }))
-			if runtime.ReadMemStats(&after); after.TotalAlloc-before.TotalAlloc > 100<<20 {
+			if runtime.ReadMemStats(&after); after.TotalAlloc-before.TotalAlloc > 200<<20 {
 				t.Errorf("took %d MiB", (after.TotalAlloc-before.TotalAlloc)>>20)
 			}
 		})

@@ -139,11 +139,25 @@ type server struct {
 	memory   *semaphore.Weighted
 	requests sync.WaitGroup
 
-	mu sync.Mutex
-	b  backend.Backend // nil until it could be opened
+	mu     sync.Mutex
+	b      backend.Backend // nil until it could be opened
+	closed bool            // no more requests
+}
+
+// enter counts a request in, unless the server has begun to close.
+func (s *server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.requests.Add(1)
+	}
+	return !s.closed
 }
 
 func (s *server) close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
 	done := make(chan struct{})
 	go func() { s.requests.Wait(); close(done) }()
 	timer := time.NewTimer(closeWait)
@@ -175,7 +189,9 @@ func (s *server) backend() (backend.Backend, error) {
 
 // ServeHTTP implements http.Handler.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.requests.Add(1)
+	if !s.enter() {
+		return // the client has left
+	}
 	defer s.requests.Done()
 	if err := s.answer(w, r); err != nil {
 		fail(w, err)

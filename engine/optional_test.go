@@ -295,3 +295,25 @@ func (m *machine) issues() int {
 	}
 	return len(list)
 }
+
+// TestOptionalWords: one owner with two names, as two machines have them, is one, and nobody's is sent back.
+func TestOptionalWords(t *testing.T) {
+	w := optionalWorld(t, true, true)
+	a, b := w.machines[0], w.machines[1]
+	a.tree.Owner, b.tree.Owner = ":0", "root:0"
+	a.user("write f=0; write d/g=0")
+	a.sync()
+	b.sync()
+	if sum := b.sync(); sum.Out != (Counts{}) || sum.In != (Counts{}) {
+		t.Errorf("at rest: %+v", sum)
+	}
+	b.user("write f=1")
+	b.sync()
+	a.sync()
+	w.settled()
+	w.has("f", ":0:0", a)
+	b.owns("f", ":5", "")
+	b.sync()
+	a.sync()
+	w.has("f", ":5:0", a)
+}

@@ -33,6 +33,8 @@ type sim struct {
 	apart   bool     // each machine's user keeps to a directory of its own, so nothing may ever happen to it
 	want    []string // then: what each user made of it
 	workers int
+
+	optional bool // owners and extended attributes are synchronised; the last of three machines can't set them
 }
 
 var errCrash = errors.New("crash")
@@ -53,6 +55,13 @@ func TestSimulation(t *testing.T) {
 				s.workers = 4
 			}
 			s.want = make([]string, len(s.machines))
+			s.optional = seed%5 < 2
+			for i, m := range s.machines {
+				if s.optional {
+					m.tree.Owner, m.tree.Fixed = "me:1001", i == 2
+					m.sets(true)
+				}
+			}
 			defer func() {
 				if t.Failed() {
 					t.Logf("go test ./engine -run Simulation -seed=%d\n%s", seed, strings.Join(s.log, "\n"))
@@ -88,6 +97,9 @@ func (s *sim) run() {
 		}
 	}
 	text := s.settled()
+	for _, path := range s.machines[0].tree.Paths() {
+		s.has(path, s.machines[0].text(path), s.machines[:min(2, len(s.machines))]...)
+	}
 	s.nothingLost()
 	s.nothingHappenedApart()
 	if s.apart && strings.Contains(text, "~") {
@@ -157,6 +169,22 @@ func (s *sim) editAtRandom(i int) {
 		if err = m.tree.Symlink(path, fmt.Sprint("t", s.next)); err == nil {
 			s.license(old)
 			s.note("%d: ln %s->t%d", i, path, s.next)
+		}
+	case op < 8 && s.optional && s.rnd.IntN(3) > 0:
+		user := object.Owner(fmt.Sprintf(":%d", 2000+s.rnd.IntN(3)))
+		value := [][]byte{nil, {'1'}, {'2'}}[s.rnd.IntN(3)]
+		switch s.rnd.IntN(3) {
+		case 0:
+			err = m.tree.Chown(path, user, "")
+		case 1:
+			err = m.tree.Chown(path, "", user)
+		default:
+			if e := m.tree.Entry(path); e.Kind == object.File || e.Kind == object.Directory {
+				err = m.tree.SetXattr(path, "user.a", value)
+			}
+		}
+		if err == nil {
+			s.note("%d: chown %s %s, or its attribute to %s: now %s", i, user, path, value, m.text(path))
 		}
 	case op < 8:
 		mode := []uint32{0o600, 0o644, 0o755, 0o700}[s.rnd.IntN(4)]

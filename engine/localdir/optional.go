@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 
 	"ensync/engine/ids"
@@ -92,9 +93,15 @@ func (h *handle) setOwner(e object.Entry, was stat, chown func(uid, gid int) err
 	}
 	err := chown(uid, gid)
 	if cannotHave(err) && uid != leave && gid != leave {
-		err = errors.Join(chown(uid, leave), chown(leave, gid))
+		user, group := chown(uid, leave), chown(leave, gid)
+		if err = user; err == nil {
+			err = group
+		}
 	}
 	if cannotHave(err) {
+		if h.d.owners && e.Kind == object.File && e.Mode&0o6000 != 0 && os.Geteuid() == 0 {
+			return fmt.Errorf("it is set-uid or set-gid, and its owner can't be set, so it would be root's: %w", err)
+		}
 		if h.d.owners {
 			h.d.saidOwners.Do(func() { h.d.report(fmt.Sprintf(ownersStay, h.path(e.Name), err)) })
 		}

@@ -30,7 +30,6 @@ func (o optional) mask(e replica.Entry) replica.Entry {
 
 // leave leaves out of what a client is to become what it does not know of itself: that is never overwritten.
 func (o optional) leave(now replica.Entry, old *replica.Entry) replica.Entry {
-	now = o.mask(now)
 	if old == nil || old.Kind != now.Kind {
 		return now
 	}

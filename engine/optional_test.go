@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"ensync/engine/replica/memory"
 	"ensync/engine/rules"
 	"ensync/store/object"
 )
@@ -152,6 +153,8 @@ func TestOptionalOff(t *testing.T) {
 	off.tags("f", "mine", "1")
 	off.owns("f", ":8", "")
 	off.sync()
+	c.sync()
+	w.has("f", ":5:6 a=1", c) // before a could have stored it again
 	a.sync()
 	c.sync()
 	w.has("f", ":5:6 a=1", a, c)
@@ -247,6 +250,14 @@ func TestOptionalHeld(t *testing.T) {
 	poor.sync()
 	check()
 	w.has("f", ":5:9 b=2", a)
+
+	// What he has in its place is a change like any other once he had the real one.
+	poor.owns("d", ":5", ":6")
+	poor.sync()
+	poor.owns("d", ":2000", "")
+	poor.sync()
+	a.sync()
+	w.has("d", ":2000:6", a)
 }
 
 // TestOptionalTooLarge: attributes beyond the bounds stay where they are, and that is said as long as it is so.
@@ -267,8 +278,9 @@ func TestOptionalTooLarge(t *testing.T) {
 	}
 	a.sync()
 	w.has("f", ":1001:1001 a=1", a)
-	a.user("chmod 600 f; write f=2")
+	a.user("write f=2")
 	a.tags("f", "a", "3")
+	b.user("chmod 600 f")
 	a.sync()
 	b.sync()
 	if got := b.String(); got != "f=2@600" {
@@ -316,4 +328,44 @@ func TestOptionalWords(t *testing.T) {
 	b.sync()
 	a.sync()
 	w.has("f", ":5:0", a)
+
+	a.user("write same=0; touch 7 same")
+	b.user("write same=0; touch 7 same")
+	a.sync()
+	if sum := b.sync(); sum.In.Updated+sum.Out.Updated != 0 {
+		t.Errorf("both have the same, in other words: %+v", sum)
+	}
+}
+
+// TestOptionalAfterCrash: what came before a crash is known to have come, whatever became of its owner: deleted elsewhere,
+// it does not come back.
+func TestOptionalAfterCrash(t *testing.T) {
+	for _, fixed := range []bool{false, true} {
+		w := optionalWorld(t, true, true)
+		a, b := w.machines[0], w.machines[1]
+		b.tree.Fixed = fixed
+		a.user("write f=0; write g=0")
+		a.owns("f", ":5", "")
+		a.tags("f", "a", "1")
+		a.sync()
+		b.tree.Before = func(op memory.Op, _ string) error {
+			if op == memory.OpSync {
+				return errCrash
+			}
+			return nil
+		}
+		if _, err := b.try(nil); err == nil {
+			t.Fatal("no crash")
+		}
+		b.tree.Before = nil
+		a.user("rm f; rm g")
+		for _, m := range []*machine{a, b} {
+			if _, err := m.try(confirmed); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := w.settled(); got != "" {
+			t.Errorf("fixed %v: %q came back", fixed, got)
+		}
+	}
 }

@@ -4,5 +4,6 @@ package localdir
 var (
 	swapNames = renameExchange
 	takeLease = lease
+	giveAway  = chownFile
 	tryClock  = (*handle).probeClock
 )

@@ -12,6 +12,21 @@ func WithoutExchange(t *testing.T) {
 	swapNames = func(int, string, string) error { return unix.EINVAL }
 }
 
+// BeforeExchange lets a user do something between the last look and the exchange, for one test.
+func BeforeExchange(t *testing.T, do func()) {
+	t.Cleanup(func() { swapNames = renameExchange })
+	swapNames = func(dirfd int, a, b string) error {
+		do()
+		return renameExchange(dirfd, a, b)
+	}
+}
+
+// WithoutOwners makes every file system one where nothing can be given away, for one test.
+func WithoutOwners(t *testing.T) {
+	t.Cleanup(func() { giveAway = chownFile })
+	giveAway = func(int, int, int) error { return unix.EPERM }
+}
+
 // WithoutLeases makes every file system one without leases, for one test.
 func WithoutLeases(t *testing.T) {
 	t.Cleanup(func() { takeLease = lease })

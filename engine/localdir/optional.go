@@ -69,7 +69,7 @@ func (h *handle) inherit(c replica.Change) object.Entry {
 // setOptional gives an open file or directory the owner, group and extended attributes that e knows. What can't be had
 // here is left out, and said. A change of the owner clears setuid and setgid: the mode comes after.
 func (h *handle) setOptional(fd int, e object.Entry, was stat) error {
-	if err := h.setOwner(e, was, func(uid, gid int) error { return chownFile(fd, uid, gid) }); err != nil {
+	if err := h.setOwner(e, was, func(uid, gid int) error { return giveAway(fd, uid, gid) }); err != nil {
 		return err
 	}
 	if e.Xattrs == "" || e.Kind == object.Symlink {

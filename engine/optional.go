@@ -119,7 +119,7 @@ func (p *pass) unchanged(v *visit, client, known []replica.Entry) bool {
 
 func (o optional) unchanged(client, known replica.Entry) bool {
 	has := o.mask(client)
-	if o.xattrs && has.Xattrs != client.Xattrs || !sameHeld(stillHeld(has, known, known), known.Held) {
+	if !sameHeld(stillHeld(has, known, known), known.Held) {
 		return false
 	}
 	has, known = inWordsOf(has, known, replica.Entry{}), o.mask(known)

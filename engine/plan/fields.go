@@ -68,15 +68,14 @@ func (f optional[T]) merge(to func(change) way, first way, client, server, agree
 	return false
 }
 
-// changed says who changed the field.
+// changed says who changed the field, if both sides know it.
 func (f optional[T]) changed() change {
-	var unknown T
 	switch {
 	case f.c == f.s:
 		return none
-	case f.a != unknown && f.a == f.s:
+	case f.a == f.s:
 		return onClient
-	case f.a != unknown && f.a == f.c:
+	case f.a == f.c:
 		return onServer
 	}
 	return onBoth

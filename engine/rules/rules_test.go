@@ -306,6 +306,38 @@ func TestConditions(t *testing.T) {
 	}
 }
 
+func TestOptionalFields(t *testing.T) {
+	s := parse(t, `
+		[[rules.root.files]]
+		mode = "cud/cud"
+		[[rules.root.files]]
+		name = "^d$"
+		sync_owner = true
+		[[rules.root.files]]
+		name = "^e$"
+		sync_owner = false
+		sync_xattrs = true`)
+	entered := s.Root().Enter(nil, nil)
+	for _, x := range []struct {
+		path          []string
+		owner, xattrs bool
+	}{{[]string{"f"}, false, false}, {[]string{"d"}, true, false}, {[]string{"d", "f"}, true, false}, {[]string{"d", "e"}, false, true},
+		{[]string{"d", "e", "f"}, false, true}} {
+		at, st := entered, entered
+		for _, name := range x.path {
+			_, _, st = at.Entry(dir(name))
+			at = st.Enter(nil, nil)
+		}
+		if st.SyncsOwner() != x.owner || st.SyncsXattrs() != x.xattrs {
+			t.Errorf("%q: owner %v, attributes %v", x.path, st.SyncsOwner(), st.SyncsXattrs())
+		}
+	}
+	none := parse(t, "[[rules.root.files]]\nsync_owner = false\nsync_xattrs = false")
+	if !s.SyncsOwner() || !s.SyncsXattrs() || none.SyncsOwner() || none.SyncsXattrs() {
+		t.Error("the set does not know what it synchronises")
+	}
+}
+
 func TestTrustAndAlways(t *testing.T) {
 	s := parse(t, `
 		[[rules.root.files]]
@@ -377,6 +409,9 @@ func TestMistakes(t *testing.T) {
 		{"[[rules.root.files]]\nmode = 'miror'", "did you mean mirror?"},
 		{"[[rules.root.files]]\nmode = true", "mode: must be a string, not true or false"},
 		{"[[rules.root.files]]\ntrust_client_unix_mode = 'no'", "must be true or false, not a string"},
+		{"[[rules.root.files]]\nsync_owner = 1", "rule 1, sync_owner: must be true or false, not a"},
+		{"[[rules.root.files]]\nsync_xattr = true", "rule 1, sync_xattr: unknown field; allowed are mode, trust_client_unix_mode, sync_owner, sync_xattrs, include"},
+		{"[[rules.root.files]]\nsync_xattr = true", "did you mean sync_xattrs?"},
 		{"[[rules.root.files]]\ninclude = 'bakcup'\n[[rules.backup.files]]", `include: there is no state "bakcup"; did you mean backup?`},
 		{"[[rules.root.files]]\ninclude = [1]", "include: must be a string"},
 		{"[[rules.root.files]]\nswitch = 'x'", `switch: there is no state "x"`},

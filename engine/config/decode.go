@@ -43,7 +43,7 @@ func decode(dir string, table map[string]any) (*Config, []error) {
 		}
 		switch {
 		case !ok:
-			d.fail("[%s]: must be a table", name)
+			d.fail("[%s]: must be a table; write [%s], in single brackets, and its keys below", name, name)
 		case !present && (name == "general" || name == "rules"):
 			d.fail("[%s]: this table is missing, and must be there", name)
 		default:

@@ -114,6 +114,8 @@ func parseS3(rest string) (S3, error) {
 // Where a passphrase comes from, in words for messages.
 const passphraseForms = `prompt, string:TEXT, file:PATH or shell:COMMAND`
 
+var passphraseKinds = []string{string(PassphrasePrompt), string(PassphraseString), string(PassphraseFile), string(PassphraseShell)}
+
 // PassphraseKind is where a passphrase comes from.
 type PassphraseKind string
 
@@ -159,7 +161,7 @@ func ParsePassphrase(spec, dir string) (Passphrase, error) {
 	}
 	kind, rest, ok := strings.Cut(spec, ":")
 	if !ok || rest == "" || strings.ContainsRune(rest, 0) {
-		return Passphrase{}, errors.New("the specification is not understood; write " + passphraseForms)
+		return Passphrase{}, errors.New("the specification is not understood; write " + passphraseForms + nearest.Hint(kind, passphraseKinds))
 	}
 	p := Passphrase{Kind: PassphraseKind(kind)}
 	switch p.Kind {
@@ -170,7 +172,7 @@ func ParsePassphrase(spec, dir string) (Passphrase, error) {
 	case PassphraseShell:
 		p.Command, p.Dir = rest, dir
 	default:
-		return Passphrase{}, errors.New("the specification is of an unknown kind; write " + passphraseForms)
+		return Passphrase{}, errors.New("the specification is of an unknown kind; write " + passphraseForms + nearest.Hint(kind, passphraseKinds))
 	}
 	return p, nil
 }

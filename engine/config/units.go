@@ -17,17 +17,19 @@ const (
 )
 
 type unit struct {
-	name string
-	size uint64
+	name  string
+	size  uint64
+	words string // what people write for it
 }
 
 var sizeUnits = []unit{
-	{"B", 1}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"PiB", 1 << 50},
-	{"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"PB", 1e15},
+	{name: "B", size: 1}, {name: "KiB", size: 1 << 10}, {name: "MiB", size: 1 << 20}, {name: "GiB", size: 1 << 30}, {name: "TiB", size: 1 << 40}, {name: "PiB", size: 1 << 50},
+	{name: "kB", size: 1e3}, {name: "KB", size: 1e3}, {name: "MB", size: 1e6}, {name: "GB", size: 1e9}, {name: "TB", size: 1e12}, {name: "PB", size: 1e15},
 }
 
 var timeUnits = []unit{
-	{"s", uint64(time.Second)}, {"m", uint64(time.Minute)}, {"h", uint64(time.Hour)}, {"d", uint64(day)}, {"w", uint64(7 * day)},
+	{"s", uint64(time.Second), "seconds"}, {"m", uint64(time.Minute), "minutes"}, {"h", uint64(time.Hour), "hours"},
+	{"d", uint64(day), "days"}, {"w", uint64(7 * day), "weeks"},
 }
 
 // ParseSize reads a number of bytes with a unit, such as 10GiB or 500 MB.
@@ -112,8 +114,8 @@ func hint(units []unit, name string) string {
 	if name == "" {
 		return ""
 	}
-	for _, u := range units { // 10G, 10gib
-		if strings.HasPrefix(u.name, name) && len(u.name) > 1 || strings.EqualFold(u.name, name) {
+	for _, u := range units { // 10G, 10gib, 30 sec, 2days
+		if strings.HasPrefix(u.name, name) && len(u.name) > 1 || strings.EqualFold(u.name, name) || len(name) > 2 && strings.HasPrefix(u.words, name) {
 			return "; did you mean " + u.name + "?"
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"regexp/syntax"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -103,6 +104,17 @@ func (c *condition) holds(f *Facts, path string) bool {
 	return f.Kind == object.File && f.Size < c.size
 }
 
+// possible reports whether any file can meet the condition, where all that it is compared with is known.
+func (c *condition) possible() bool {
+	switch c.field {
+	case byType:
+		return slices.Contains(c.kinds[:], true)
+	case byPermissions:
+		return slices.Contains(c.permissions[:], true)
+	}
+	return true
+}
+
 // newTextCondition compiles a condition whose value is a regular expression.
 func newTextCondition(f field, expr string) (condition, error) {
 	p, err := compile(expr)
@@ -150,7 +162,7 @@ func (p *pattern) found(s string) bool {
 }
 
 // compile reads a regular expression in Go's syntax. What the original's dialect (Rust's regex) reads in another way
-// without an error on either side is refused: classes within classes and && in classes.
+// without an error on either side is refused.
 func compile(expr string) (pattern, error) {
 	re, err := regexp.Compile(expr)
 	if err != nil {
@@ -160,7 +172,7 @@ func compile(expr string) (pattern, error) {
 		}
 		return pattern{}, fmt.Errorf("regular expression %q: %w", expr, err)
 	}
-	if err := checkClasses(expr); err != nil {
+	if err := checkDialect(expr); err != nil {
 		return pattern{}, fmt.Errorf("regular expression %q: %w", expr, err)
 	}
 	tree, err := syntax.Parse(expr, syntax.Perl)
@@ -193,36 +205,56 @@ func plain(tree *syntax.Regexp) (pattern, bool) {
 	return p, true
 }
 
-// checkClasses looks into the bracketed classes of an expression that Go accepts.
-func checkClasses(expr string) error {
-	inside := false
+// misread are the texts that the original's expressions know and Go's read as something else, outside of classes and
+// within.
+var misread = [2][]struct{ text, advice string }{
+	{
+		{`\<`, `is not supported; write < for the character`},
+		{`\>`, `is not supported; write > for the character`},
+		{`\b{`, `is not supported; write \b alone`},
+		{`\B{`, `is not supported; write \B alone`},
+		{`{,`, `is ambiguous; write {0, for a repetition, \{ for the character`},
+	}, {
+		{`[`, `within a class is ambiguous; write \[ for the character, or one class for all`},
+		{`&&`, `within a class: intersections are not supported; write \& for the character`},
+		{`--`, `within a class: differences are not supported; write \- for the character`},
+		{`~~`, `within a class: symmetric differences are not supported; write \~ for the character`},
+	},
+}
+
+// checkDialect looks for what is misread in an expression that Go accepts.
+func checkDialect(expr string) error {
+	class := 0 // 1 within a class
 	for i := 0; i < len(expr); i++ {
 		rest := expr[i:]
-		switch {
-		case strings.HasPrefix(rest, `\Q`) && !inside:
-			if end := strings.Index(rest, `\E`); end >= 0 {
-				i += end + 1
-				continue
+		if class == 1 && strings.HasPrefix(rest, "[:") && strings.Contains(rest, ":]") {
+			i += strings.Index(rest, ":]") + 1
+			continue
+		}
+		for _, m := range misread[class] {
+			if strings.HasPrefix(rest, m.text) {
+				return fmt.Errorf("%q %s", m.text, m.advice)
 			}
-			return nil
+		}
+		switch {
+		case strings.HasPrefix(rest, `\Q`) && class == 0:
+			end := strings.Index(rest, `\E`)
+			if end < 0 {
+				return nil
+			}
+			i += end + 1
 		case rest[0] == '\\':
 			i++
-		case !inside && rest[0] == '[':
-			inside = true
+		case class == 0 && rest[0] == '[':
+			class = 1
 			if strings.HasPrefix(rest, "[^") {
 				i++
 			}
 			if strings.HasPrefix(expr[i+1:], "]") {
 				i++ // first in its class: itself
 			}
-		case inside && strings.HasPrefix(rest, "[:") && strings.Contains(rest, ":]"):
-			i += strings.Index(rest, ":]") + 1
-		case inside && rest[0] == '[':
-			return errors.New(`"[" within a class is ambiguous; write \[ for the character, or one class for all`)
-		case inside && strings.HasPrefix(rest, "&&"):
-			return errors.New(`"&&" within a class: intersections are not supported; write \& for the character`)
-		case inside && rest[0] == ']':
-			inside = false
+		case class == 1 && rest[0] == ']':
+			class = 0
 		}
 	}
 	return nil

@@ -19,6 +19,8 @@ var (
 	groupNames = []string{files: "files", siblings: "siblings"}
 	textFields = map[string]field{"name": byName, "path": byPath, "permissions": byPermissions, "type": byType, "target": byTarget}
 	sizeFields = map[string]field{"bigger": bySizeOver, "smaller": bySizeUnder}
+	valuesOf   = map[field]string{byType: `f (file), d (directory) or s (symbolic link), like "[fd]"`,
+		byPermissions: `it for four octal digits, like "^0[0-7]00$"`}
 	stopWords  = map[string]stop{"return": stopReturn, "all": stopAll}
 	ruleFields = append([]string{"mode", "trust_client_unix_mode", "sync_owner", "sync_xattrs", "include", "switch", "stop"},
 		append(slices.Sorted(maps.Keys(textFields)), slices.Sorted(maps.Keys(sizeFields))...)...)
@@ -36,8 +38,8 @@ var (
 // (the state for what is in this directory), stop (return: leave this state; all: leave all).
 //
 // Regular expressions are Go's. They differ from the original's (Rust's regex) in this: \d, \w, \s and \b know ASCII
-// only; there is no (?x) and no \u{...} (write \x{...}); && and [ within a class are refused instead of being read in
-// another way.
+// only; there is no (?x) and no \u{...} (write \x{...}); what Go would read in another way, such as && and [ within a
+// class, is refused. docs/config.md has all of it.
 //
 // The error, which joins all mistakes, one a line, names section, rule number (from 1) and field of each.
 func Parse(table map[string]any) (*Set, error) {
@@ -92,8 +94,8 @@ func (p *parser) fail(w where, format string, args ...any) {
 func (p *parser) numberStates(table map[string]any) {
 	names := slices.Sorted(maps.Keys(table))
 	if _, ok := table["root"]; !ok {
-		p.fail(where{section: "rules"}, `there is no state "root", where evaluation starts%s; write at least [[rules.root.files]] with a mode`,
-			nearest.Hint("root", names))
+		p.fail(where{section: "rules"}, `there is no state "root", where evaluation starts; write at least [[rules.root.files]] with a mode%s`,
+			stateHint(names))
 	}
 	slices.SortStableFunc(names, func(a, b string) int {
 		switch {
@@ -108,6 +110,14 @@ func (p *parser) numberStates(table map[string]any) {
 		p.index[name] = i
 		p.set.states = append(p.set.states, ruleState{name: name})
 	}
+}
+
+// stateHint names the state that was probably meant to be root.
+func stateHint(names []string) string {
+	if near := nearest.Word("root", names); near != "" {
+		return fmt.Sprintf("; is it the one called %q?", near)
+	}
+	return ""
 }
 
 func (p *parser) state(i int, value any) {
@@ -212,6 +222,10 @@ func (p *parser) textCondition(at where, r *rule, f field, value any) {
 	c, err := newTextCondition(f, expr)
 	if err != nil {
 		p.fail(at, "%w; the syntax is that of Go's regexp package (RE2)", err)
+		return
+	}
+	if !c.possible() {
+		p.fail(at, "regular expression %q is found in none of what it is compared with; write %s", expr, valuesOf[f])
 		return
 	}
 	p.set.paths = p.set.paths || f == byPath

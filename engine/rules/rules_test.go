@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -388,7 +389,7 @@ func TestSiblingsOnEitherSide(t *testing.T) {
 func TestMistakes(t *testing.T) {
 	for _, x := range []struct{ rules, want string }{
 		{`[rules]`, `[rules]: there is no state "root"`},
-		{"[[rules.rooot.files]]", "did you mean rooot?"},
+		{"[[rules.rooot.files]]", `; is it the one called "rooot"?`},
 		{"rules.root = 1", "[rules.root]: a state is a table, not an integer"},
 		{"[rules.root]\nfiles = 1", "[rules.root.files]: a group is an array of tables, not an integer"},
 		{"[rules.root.files]\nmode = 'cud/cud'", "write [[rules.root.files]]"},
@@ -403,8 +404,16 @@ func TestMistakes(t *testing.T) {
 		{"[[rules.root.files]]\nname = '('", `rule 1, name: regular expression "(": missing closing )`},
 		{"[[rules.root.siblings]]\nname = '[a[b]]'", `[[rules.root.siblings]], rule 1, name: regular expression "[a[b]]": "[" within`},
 		{"[[rules.root.files]]\nname = '[a&&b]'", "intersections are not supported"},
+		{"[[rules.root.files]]\nname = '[+--]'", "differences are not supported"},
+		{"[[rules.root.files]]\nname = '[a~~b]'", "symmetric differences are not supported"},
+		{"[[rules.root.files]]\nname = '\\<a'", `rule 1, name: regular expression "\\<a": "\\<" is not supported`},
+		{"[[rules.root.files]]\nname = '\\b{start}a'", "write \\b alone"},
+		{"[[rules.root.files]]\nname = 'a{,3}'", "write {0, for a repetition"},
 		{"[[rules.root.files]]\nname = '(?x) a'", "invalid or unsupported Perl syntax"},
 		{"[[rules.root.files]]\nmode = 'cdu/cud'", `rule 1, mode: sync mode "cdu/cud": not understood`},
+		{"[[rules.root.files]]\ntype = 'file'", `rule 1, type: regular expression "file" is found in none of`},
+		{"[[rules.root.siblings]]\ntype = 'x'", "write f (file), d (directory) or s (symbolic link)"},
+		{"[[rules.root.files]]\npermissions = 'rwx'", "write it for four octal digits"},
 		{"[[rules.root.files]]\nmode = 'cdu/cud'", "did you mean cud/cud?"},
 		{"[[rules.root.files]]\nmode = 'miror'", "did you mean mirror?"},
 		{"[[rules.root.files]]\nmode = true", "mode: must be a string, not true or false"},
@@ -426,6 +435,56 @@ func TestMistakes(t *testing.T) {
 		s, err := Parse(rules)
 		if err == nil || !strings.Contains(err.Error(), x.want) {
 			t.Errorf("%s\n got %v, %v\nwant %s", x.rules, s, err, x.want)
+		}
+	}
+}
+
+// TestManual: the examples in docs/config.md do what is said there.
+func TestManual(t *testing.T) {
+	text, err := os.ReadFile("../../docs/config.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var examples []*Set
+	for i, part := range strings.Split(string(text), "```") {
+		if rules, ok := strings.CutPrefix(part, "toml\n"); ok && i%2 == 1 {
+			examples = append(examples, parse(t, rules))
+		}
+	}
+	if len(examples) != 2 {
+		t.Fatalf("%d examples", len(examples))
+	}
+	for _, x := range []struct {
+		set   int
+		where string // directories, entered one after the other; ! has a Cargo.toml in it
+		f     Facts
+		want  string
+	}{
+		{0, "", file("a"), "cud/cud"},
+		{0, "", file("a.tmp"), "---/---"},
+		{0, "", dir("photos"), "---/CUD"},
+		{0, "photos", file("a"), "---/CUD"},
+		{0, "", dir("photos2"), "cud/cud"},
+		{1, "", dir("target"), "cud/cud"},
+		{1, "!p", dir("target"), "---/---"},
+		{1, "!p", file("target"), "cud/cud"},
+		{1, "!p target", file("a"), "---/---"},
+		{1, "!p target deep", file("a"), "---/---"},
+		{1, "!p src", dir("target"), "cud/cud"},
+		{1, "!p !member", dir("target"), "---/---"},
+	} {
+		st := examples[x.set].Root().Enter(nil, nil)
+		for _, name := range strings.Fields(x.where) {
+			name, crate := strings.CutPrefix(name, "!")
+			_, _, st = st.Entry(dir(name))
+			var list []Facts
+			if crate {
+				list = []Facts{file("Cargo.toml")}
+			}
+			st = st.Enter(list, nil)
+		}
+		if mode, _, _ := st.Entry(x.f); mode.String() != x.want {
+			t.Errorf("example %d, %s in %q: %v, want %s", x.set, x.f.Name, x.where, mode, x.want)
 		}
 	}
 }

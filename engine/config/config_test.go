@@ -64,15 +64,22 @@ func TestMistakes(t *testing.T) {
 		{`path = "tree"`, `path = ""`, "[general], path: must be a string"},
 		{`path = "tree"`, "path = \"a\\u0000\"", "NUL"},
 		{`path = "tree"`, "path = \"a\"\npaht = 'b'", "[general], paht: unknown key; allowed are path, server_root, server, passphrase, compression, block_size, chunking; did you mean path?"},
-		{`[general]`, "[generall]", "[generall]: unknown; allowed are the tables [general], [history], [mount], [rules]; did you mean general?"},
+		{`[general]`, "[generall]", "[generall]: unknown; allowed are the tables [general], [history], [mount], [rules], [s3]; did you mean general?"},
 		{`[general]`, "[generall]", "[general]: this table is missing"},
-		{`[general]`, "[mout]\n[general]", "[mout]: unknown; allowed are the tables [general], [history], [mount], [rules]; did you mean mount?"},
+		{`[general]`, "[mout]\n[general]", "[mout]: unknown; allowed are the tables [general], [history], [mount], [rules], [s3]; did you mean mount?"},
 		{`[general]`, "mount = 1\n[general]", "[mount]: must be a table"},
 		{`[general]`, "top = 1\n[general]", "[top]: unknown"},
 		{`"path:../store"`, `"../store"`, `[general], server: "../store": no colon; write path:DIRECTORY`},
-		{`"path:../store"`, `"paht:x"`, `unknown kind "paht"; write path:DIRECTORY or shell:COMMAND; did you mean path?`},
+		{`"path:../store"`, `"paht:x"`, `unknown kind "paht"; write path:DIRECTORY, shell:COMMAND or s3:ENDPOINT/BUCKET/PREFIX; did you mean path?`},
 		{`"path:../store"`, `"path:"`, "nothing after the colon"},
 		{`"path:../store"`, `"s3:host"`, `s3: "" is no bucket`},
+		{`"path:../store"`, `"s3:h/b c"`, `s3: "b c" is no bucket`},
+		{`"path:../store"`, `"s3:h:port/b"`, `s3: "h:port" is no host`},
+		{`[general]`, "[s3]\nregion = 'x'\n[general]", "[s3]: server in [general] is no s3: store"},
+		{`[general]`, "[s3]\nstyle = 'pth'\n[general]", `[s3], style: unknown word "pth"; allowed are "auto", "path" and "virtual"; did you mean path?`},
+		{`[general]`, "[s3]\nregoin = 'x'\n[general]", "[s3], regoin: unknown key; allowed are region, style, ca, profile, insecure; did you mean region?"},
+		{`[general]`, "[s3]\ninsecure = 'yes'\n[general]", "[s3], insecure: must be true or false"},
+		{`[general]`, "[s3]\nca = ''\n[general]", "[s3], ca: must be a string in quotes, and not empty"},
 		{`"path:../store"`, `"s3:/b"`, `s3: "" is no host`},
 		{`"path:../store"`, `"s3:h/b/x/../y"`, `s3: prefix "x/../y"`},
 		{`"root"`, `"a/b"`, `[general], server_root: "a/b" is no name`},
@@ -281,8 +288,30 @@ func FuzzParse(f *testing.F) {
 		if g.Path[0] != '/' || g.BlockSize < MinBlockSize || g.BlockSize > MaxBlockSize || c.Mount.Interval < 0 || c.History.Keep < 0 || c.Rules == nil {
 			t.Fatalf("out of bounds: %+v", c)
 		}
+		g.Server.S3 = S3{Endpoint: g.Server.S3.Endpoint, Insecure: g.Server.S3.Insecure, Bucket: g.Server.S3.Bucket, Prefix: g.Server.S3.Prefix}
 		if again, err := ParseServer(g.Server.String(), g.Server.Dir); err != nil || again != g.Server {
 			t.Fatalf("server %q is read back as %+v, %v", g.Server, again, err)
 		}
 	})
+}
+
+func TestS3(t *testing.T) {
+	s := Default("/x", "s3:http://h:1/b/p", "string:x")
+	s.S3Region, s.S3CA, s.S3Profile = "eu-central-1", "/ca.pem", "work"
+	text, err := s.Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Parse("/c", append(text, "\n[s3x]\n"...))
+	if err == nil {
+		t.Fatal("an unknown table was read")
+	}
+	if c, err = Parse("/c", []byte(strings.Replace(string(text), "[s3]", "[s3]\nstyle = 'virtual'\ninsecure = true", 1))); err != nil {
+		t.Fatal(err)
+	}
+	want := S3{Endpoint: "h:1", Insecure: true, Bucket: "b", Prefix: "p", Region: "eu-central-1", Style: "virtual", CA: "/ca.pem",
+		SkipVerify: true, Profile: "work"}
+	if c.General.Server.S3 != want {
+		t.Errorf("%+v", c.General.Server.S3)
+	}
 }

@@ -26,6 +26,7 @@ func decode(dir string, table map[string]any) (*Config, []error) {
 		"general": func(s *section) { c.General = d.general(s) },
 		"mount":   func(s *section) { c.Mount = d.mount(s) },
 		"history": func(s *section) { c.History = d.history(s) },
+		"s3":      func(s *section) { d.s3(s, &c.General.Server) }, // after general, by name
 		"rules":   func(s *section) { c.Rules = d.rules(s.table) },
 	}
 	names := slices.Sorted(maps.Keys(sections))
@@ -114,6 +115,27 @@ func (d *decoder) history(s *section) History {
 	return h
 }
 
+func (d *decoder) s3(s *section, server *Server) {
+	of := &server.S3
+	of.Region = s.optional("region")
+	of.Style = s.optional("style")
+	if known := []string{"auto", "path", "virtual"}; of.Style != "" && !slices.Contains(known, of.Style) {
+		s.fail("style", `unknown word %q; allowed are "auto", "path" and "virtual"%s`, of.Style, nearest.Hint(of.Style, known))
+	}
+	if of.CA = s.optional("ca"); of.CA != "" {
+		of.CA = join(d.dir, of.CA)
+	}
+	of.Profile = s.optional("profile")
+	of.SkipVerify = s.boolean("insecure", false)
+	s.end()
+	if server.Kind != ServerS3 {
+		if len(s.table) > 0 && server.Kind != "" {
+			d.fail("[s3]: server in [general] is no s3: store; remove this table")
+		}
+		*of = S3{}
+	}
+}
+
 func (d *decoder) rules(table map[string]any) *rules.Set {
 	set, err := rules.Parse(table)
 	if err == nil {
@@ -160,6 +182,29 @@ func (s *section) text(key, def, allowed string) string {
 		return def
 	}
 	return text
+}
+
+// optional reads a string that may be missing, but not be empty.
+func (s *section) optional(key string) string {
+	if _, ok := s.table[key]; !ok {
+		s.keys = append(s.keys, key)
+		return ""
+	}
+	return s.text(key, "", "")
+}
+
+// boolean reads true or false.
+func (s *section) boolean(key string, def bool) bool {
+	v, ok := s.value(key)
+	if !ok {
+		return def
+	}
+	b, ok := v.(bool)
+	if !ok {
+		s.fail(key, "must be true or false, without quotes")
+		return def
+	}
+	return b
 }
 
 // size reads bytes: an integer, or a string with a unit.

@@ -3,15 +3,16 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"ensync/engine/internal/nearest"
 )
 
 // Where a store lies, in words for messages.
-// serverForms is what messages offer. The other kinds are read, so that whoever opens the store can say that it is not
-// able to.
-const serverForms = `path:DIRECTORY or shell:COMMAND`
+const serverForms = `path:DIRECTORY, shell:COMMAND or s3:ENDPOINT/BUCKET/PREFIX`
 
 // ServerKind is how a store is reached.
 type ServerKind string
@@ -38,6 +39,13 @@ type S3 struct {
 	Insecure bool   // http instead of https
 	Bucket   string
 	Prefix   string // without slashes at either end; may be empty
+
+	// What the table [s3] says.
+	Region     string // "": that of the environment
+	Style      string // path or virtual; "" or auto: by the endpoint
+	CA         string // file with certificates to trust instead of the system's, absolute; "": the system's
+	SkipVerify bool   // any certificate is taken
+	Profile    string // of the shared credentials; "": the environment's
 }
 
 // ParseServer reads path:DIRECTORY, shell:COMMAND or s3:ENDPOINT/BUCKET/PREFIX. dir is the directory that a relative
@@ -98,9 +106,9 @@ func parseS3(rest string) (S3, error) {
 	switch {
 	case strings.Contains(host, "@"): // not repeated: it may be a secret
 		return s, errors.New("s3: the endpoint holds user data; give keys by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment")
-	case host == "" || strings.ContainsAny(host, " \t?#"):
+	case !validHost(host):
 		return s, fmt.Errorf("s3: %q is no host; write s3:ENDPOINT/BUCKET/PREFIX, for instance s3:s3.example.org/backup/laptop", host)
-	case s.Bucket == "" || strings.ContainsAny(s.Bucket, " \t?#"):
+	case !validBucket(s.Bucket):
 		return s, fmt.Errorf("s3: %q is no bucket; write s3:ENDPOINT/BUCKET/PREFIX, for instance s3:s3.example.org/backup/laptop", s.Bucket)
 	}
 	for _, part := range strings.Split(s.Prefix, "/") {
@@ -108,7 +116,25 @@ func parseS3(rest string) (S3, error) {
 			return s, fmt.Errorf("s3: prefix %q has a part that is empty, . or ..; remove it", s.Prefix)
 		}
 	}
+	if len(s.Prefix) > maxPrefix || strings.ContainsFunc(s.Prefix, unicode.IsControl) || !utf8.ValidString(s.Prefix) {
+		return s, fmt.Errorf("s3: the prefix is longer than %d bytes, or no text; choose another one", maxPrefix)
+	}
 	return s, nil
+}
+
+// maxPrefix leaves room for the longest name of an object in a key of S3, which has at most 1024 bytes.
+const maxPrefix = 400
+
+func validHost(host string) bool {
+	u, err := url.Parse("https://" + host)
+	return err == nil && u.Host == host && u.Hostname() != "" && !strings.ContainsAny(host, " \t?#%")
+}
+
+// validBucket goes by S3's old rule, which is wider than the present one.
+func validBucket(name string) bool {
+	return len(name) >= 1 && len(name) <= 255 && name != "." && name != ".." && !strings.ContainsFunc(name, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '.' || r == '-' || r == '_')
+	})
 }
 
 // Where a passphrase comes from, in words for messages.

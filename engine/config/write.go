@@ -23,6 +23,8 @@ type Settings struct {
 	Compression     string
 	Mode            string // sync mode of the only rule
 	TrustClientMode bool   // false where the directory's file system can't keep permissions
+
+	S3Region, S3CA, S3Profile string // for the table [s3]; empty ones are not written
 }
 
 // Default returns the settings that setup offers, for a tree, a store and a source of the passphrase: the root named
@@ -41,8 +43,8 @@ var page = template.Must(template.New("config").Parse(`# ensync configuration. e
 path = {{.Path}}
 
 # Where the store lies; what is in it is encrypted. path:DIRECTORY is a directory on this machine, on a drive or on a
-# network share; other kinds of stores (behind ssh, in S3) are not in this version. To move a store, copy the whole
-# directory while nothing syncs with it, and change this line on every machine.
+# network share; shell:COMMAND is behind a command, such as ssh; s3:ENDPOINT/BUCKET/PREFIX is in an object store. To move
+# a store, copy all of it while nothing syncs with it, and change this line on every machine.
 server = {{.Server}}
 
 # The name of this tree in the store. Machines with the same name have the same tree.
@@ -53,7 +55,20 @@ passphrase = {{.Passphrase}}
 
 # How much work goes into making the store smaller: none, fast, default or best.
 compression = {{.Compression}}
-
+{{if .S3}}
+# How the object store is reached. Secret keys are not in this file: they come from the environment (AWS_ACCESS_KEY_ID,
+# AWS_SECRET_ACCESS_KEY) or from a profile in ~/.aws/credentials, which may name a credential_process.
+[s3]
+{{with .S3Region}}region = {{.}}
+{{else}}# region = "us-east-1"
+{{end}}{{with .S3Profile}}profile = {{.}}
+{{else}}# profile = "default"
+{{end}}{{with .S3CA}}ca = {{.}}
+{{else}}# Certificates to trust instead of the system's.
+# ca = "/etc/ssl/mine.pem"
+{{end}}# path is https://ENDPOINT/BUCKET, virtual is https://BUCKET.ENDPOINT; auto is virtual for Amazon and path for others.
+# style = "auto"
+{{end}}
 [mount]
 # How often a mounted tree is synced at least. What changes here or in the store is synced soon, unless this is 0: then
 # only on request and on unmount.
@@ -83,13 +98,17 @@ func (s Settings) Text() ([]byte, error) {
 	if _, err := plan.ParseMode(s.Mode); err != nil {
 		return nil, err
 	}
-	values := map[string]any{"TrustClientMode": s.TrustClientMode}
+	values := map[string]any{"TrustClientMode": s.TrustClientMode, "S3": strings.HasPrefix(s.Server, "s3:")}
 	for key, value := range map[string]string{"Path": s.Path, "Server": s.Server, "ServerRoot": s.ServerRoot,
-		"Passphrase": s.Passphrase, "Compression": s.Compression, "Mode": s.Mode} {
+		"Passphrase": s.Passphrase, "Compression": s.Compression, "Mode": s.Mode,
+		"S3Region": s.S3Region, "S3CA": s.S3CA, "S3Profile": s.S3Profile} {
 		if !utf8.ValidString(value) {
 			return nil, fmt.Errorf("config: the value for %s is not UTF-8, which config.toml must be; use another name", key)
 		}
 		values[key] = quote(value)
+		if value == "" {
+			values[key] = "" // the page leaves it out
+		}
 	}
 	var text strings.Builder
 	if err := page.Execute(&text, values); err != nil {

@@ -27,6 +27,7 @@ import (
 	"ensync/store/cache"
 	"ensync/store/dir"
 	"ensync/store/pipe"
+	"ensync/store/s3"
 )
 
 // Options are what a command line adds to a configuration.
@@ -86,9 +87,18 @@ func OpenBackend(server config.Server) (backend.Backend, error) {
 		return dir.Open(server.Path)
 	case config.ServerShell:
 		return pipe.New(pipe.Command(server.Command, server.Dir), pipe.Options{Location: server.String()}), nil
+	case config.ServerS3:
+		return s3.New(S3Options(server))
 	default:
-		return nil, fmt.Errorf("open store %s: stores of kind %s are not part of this version; use path:DIRECTORY or shell:COMMAND", server, server.Kind)
+		return nil, fmt.Errorf("open store %s: no kind of store is called %q", server, server.Kind)
 	}
+}
+
+// S3Options are what a configuration says of a bucket.
+func S3Options(server config.Server) s3.Options {
+	of := server.S3
+	return s3.Options{Endpoint: of.Endpoint, Plain: of.Insecure, Bucket: of.Bucket, Prefix: of.Prefix, Region: of.Region,
+		Style: s3.Style(of.Style), CA: of.CA, SkipVerify: of.SkipVerify, Profile: of.Profile, Location: server.String()}
 }
 
 func (o Options) open(server config.Server) (backend.Backend, error) {

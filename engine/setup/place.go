@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,7 +46,11 @@ func parsePlace(remote string, abs func(string) string) (place, error) {
 			return command, pipe.Command(command, s.dir), s.makeConfigDir()
 		}}, nil
 	case strings.HasPrefix(remote, "s3:"):
-		return nil, fmt.Errorf("set up: store %s: stores of kind s3 are not part of this version; name a directory or USER@HOST:PATH", remote)
+		server, err := config.ParseServer(remote, "/")
+		if err != nil {
+			return nil, fmt.Errorf("set up: store: %w", err)
+		}
+		return bucket{server}, nil
 	}
 	target, err := ssh.Parse(remote)
 	if err != nil {
@@ -95,6 +100,31 @@ func (d directory) look(ctx context.Context, s *setup) error {
 }
 
 func (d directory) reach(context.Context, *setup) (string, error) { return "path:" + string(d), nil }
+
+// bucket is a place in an object store. Who may use it, and the region, is what the environment says.
+type bucket struct{ config.Server }
+
+func (b bucket) look(context.Context, *setup) error { return nil }
+func (b bucket) exists() bool                       { return false }
+func (b bucket) close() error                       { return nil }
+
+// reach connects with nobody: reading the keys does. What the environment says of the server goes into the
+// configuration, so that a sync from elsewhere, a timer's for instance, finds it.
+func (b bucket) reach(_ context.Context, s *setup) (string, error) {
+	s.settings.S3Region = cmp.Or(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"))
+	s.settings.S3Profile = os.Getenv("AWS_PROFILE")
+	if ca := os.Getenv("AWS_CA_BUNDLE"); ca != "" && !b.S3.Insecure {
+		var err error
+		if s.settings.S3CA, err = filepath.Abs(ca); err != nil {
+			return "", err
+		}
+	}
+	return b.String(), nil
+}
+
+func (b bucket) open(server config.Server) (backend.Backend, error) {
+	return session.OpenBackend(server)
+}
 
 // elsewhere is a place behind a command. All of setup talks with it over one connection, so that ssh asks for a password
 // only once.

@@ -53,7 +53,7 @@ type Talk interface {
 type Request struct {
 	Config string // the directory for the configuration; must not exist
 	Local  string // the tree; must exist
-	Remote string // where the store lies: a directory, path:DIRECTORY, shell:COMMAND, or a place that ssh reaches
+	Remote string // where the store lies: a directory, path:DIRECTORY, shell:COMMAND, s3:ENDPOINT/BUCKET/PREFIX, or a place that ssh reaches
 	Key    string // where the passphrase comes from, as keys.ParseSource reads
 }
 

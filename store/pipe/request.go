@@ -6,9 +6,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"sync"
 
 	"ensync/store/backend"
+	"ensync/store/internal/lent"
 )
 
 // request is one request of the protocol.
@@ -69,8 +69,8 @@ func (c *conn) open(ctx context.Context, r request) (*http.Response, error) {
 	u := url.URL{Scheme: "http", Host: "ensync", Path: r.path, RawQuery: r.query}
 	req := (&http.Request{Method: r.method, URL: &u, Header: http.Header{}}).WithContext(ctx)
 	if len(r.body) > 0 {
-		body := &lentBody{data: r.body}
-		defer body.giveBack()
+		body := lent.New(r.body)
+		defer body.GiveBack()
 		req.Body, req.ContentLength = body, int64(len(r.body))
 	}
 	if r.version != "" {
@@ -92,34 +92,4 @@ func (c *conn) open(ctx context.Context, r request) (*http.Response, error) {
 		return nil, refused
 	}
 	return nil, fmt.Errorf("%w: status %d", errCut, resp.StatusCode)
-}
-
-// lentBody is a request's content that its owner gets back when the request ends, although net/http may still want to
-// read it.
-type lentBody struct {
-	mu   sync.Mutex
-	data []byte
-	gone bool
-}
-
-func (b *lentBody) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch {
-	case b.gone:
-		return 0, io.ErrClosedPipe
-	case len(b.data) == 0:
-		return 0, io.EOF
-	}
-	n := copy(p, b.data)
-	b.data = b.data[n:]
-	return n, nil
-}
-
-func (b *lentBody) Close() error { return nil }
-
-func (b *lentBody) giveBack() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.gone, b.data = true, nil
 }

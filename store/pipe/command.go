@@ -49,6 +49,12 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 		return nil, errors.Join(err, childIn.Close(), in.Close())
 	}
 	cmd.Stdin, cmd.Stdout = childIn, childOut
+	// Without a terminal, what the command starts can be ended with it. With one it must stay in the group that the
+	// terminal talks with: ssh may ask for a password, and ^C ends all.
+	group := !hasTerminal()
+	if group {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	}
 	err = cmd.Start()
 	childIn.Close()
 	childOut.Close()
@@ -57,7 +63,7 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 		out.Close()
 		return nil, final{fmt.Errorf("start the command: %w", err)}
 	}
-	p := &Process{cmd: cmd, in: in, out: out, exited: make(chan struct{})}
+	p := &Process{cmd: cmd, group: group, in: in, out: out, exited: make(chan struct{})}
 	go func() {
 		p.status = cmd.Wait()
 		close(p.exited)
@@ -68,6 +74,7 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 // Process is a command that was started, as a stream to its standard input and output.
 type Process struct {
 	cmd    *exec.Cmd
+	group  bool // it leads a process group of its own
 	in     *os.File
 	out    *os.File
 	exited chan struct{}
@@ -122,17 +129,30 @@ func (p *Process) Close() error {
 func (p *Process) finish() {
 	for _, step := range []struct {
 		wait time.Duration
-		then os.Signal
-	}{{endWait, syscall.SIGTERM}, {killWait, os.Kill}} {
+		then syscall.Signal
+	}{{endWait, syscall.SIGTERM}, {killWait, syscall.SIGKILL}} {
 		timer := time.NewTimer(step.wait)
 		select {
 		case <-p.exited:
 			timer.Stop()
 			return
 		case <-timer.C:
-			p.cmd.Process.Signal(step.then)
+			p.signal(step.then)
 		}
 	}
+}
+
+func (p *Process) signal(s syscall.Signal) {
+	if p.group {
+		syscall.Kill(-p.cmd.Process.Pid, s)
+		return
+	}
+	p.cmd.Process.Signal(s)
+}
+
+func hasTerminal() bool {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	return err == nil && tty.Close() == nil
 }
 
 // Wait waits for the end of the command.

@@ -1,6 +1,6 @@
 // Package config reads and writes config.toml: which tree is kept the same with which store, under which rules.
 //
-// The format is the original's (reference 2.1 to 2.4) with [mount] and [history] added. It is stricter in this: an
+// The format is the original's (reference 2.1 to 2.4) with [mount], [history] and [network] added. It is stricter in this: an
 // unknown table, or an unknown key in a table, is an error instead of being ignored, since a mistyped key that is
 // silently ignored is a rule that the user believes in and that does not hold.
 package config
@@ -39,6 +39,7 @@ type Config struct {
 	General General
 	Mount   Mount
 	History History
+	Network Network
 	Rules   *rules.Set
 	Hash    [32]byte // SHA3-256 of the file as it is: after a change, clean marks hold no more (reference 1.5, step 5)
 }

@@ -27,6 +27,7 @@ func decode(dir string, table map[string]any) (*Config, []error) {
 		"mount":   func(s *section) { c.Mount = d.mount(s) },
 		"history": func(s *section) { c.History = d.history(s) },
 		"s3":      func(s *section) { d.s3(s, &c.General.Server) }, // after general, by name
+		"network": func(s *section) { c.Network = d.network(s) },
 		"rules":   func(s *section) { c.Rules = d.rules(s.table) },
 	}
 	names := slices.Sorted(maps.Keys(sections))
@@ -153,12 +154,13 @@ func (d *decoder) rules(table map[string]any) *rules.Set {
 type section struct {
 	*decoder
 	name  string
+	item  string // which of several tables of that name
 	table map[string]any
 	keys  []string // that were asked for
 }
 
 func (s *section) fail(key, format string, args ...any) {
-	s.decoder.fail("[%s], %s: "+format, append([]any{s.name, key}, args...)...)
+	s.decoder.fail("[%s]%s, %s: "+format, append([]any{s.name, s.item, key}, args...)...)
 }
 
 func (s *section) value(key string) (any, bool) {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"ensync/engine"
 	"ensync/engine/ancestor"
@@ -24,6 +25,7 @@ import (
 	"ensync/keys"
 	"ensync/store"
 	"ensync/store/backend"
+	"ensync/store/backend/limit"
 	"ensync/store/cache"
 	"ensync/store/dir"
 	"ensync/store/pipe"
@@ -116,6 +118,12 @@ func OpenStore(ctx context.Context, cfg *config.Config, pass []byte, opt Options
 	b, err := opt.open(cfg.General.Server)
 	if err != nil {
 		return nil, err
+	}
+	if net := cfg.Network; net.Limited() {
+		b = limit.Wrap(b, func(t time.Time) limit.Rates {
+			up, down := net.At(t)
+			return limit.Rates{Up: up, Down: down}
+		})
 	}
 	s := &Store{Config: cfg, Backend: b, notice: opt.Notice}
 	if s.notice == nil {

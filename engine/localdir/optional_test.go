@@ -11,6 +11,8 @@ import (
 	"ensync/engine/localdir"
 	"ensync/engine/replica"
 	"ensync/store/object"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestAttributeBeforeExchange: an owner or attribute set between the last look and the exchange is not lost.
@@ -49,6 +51,41 @@ func TestAttributeBeforeExchange(t *testing.T) {
 		if data, err := u.Data("f"); err != nil || data != "old" {
 			t.Errorf("%s: the file holds %q, %v", what, data, err)
 		}
+	}
+}
+
+// TestAccessControlList: who was let in to a file by its owner is let in to its next version.
+func TestAccessControlList(t *testing.T) {
+	u := user{t.TempDir()}
+	d := open(t, u.root, "", localdir.Options{})
+	if err := u.Write("f", "old"); err != nil {
+		t.Fatal(err)
+	}
+	const name = "system.posix_acl_access"
+	acl := []byte{2, 0, 0, 0}
+	for _, e := range [][3]byte{{1, 6, 0xff}, {2, 4, 7}, {4, 4, 0xff}, {16, 4, 0xff}, {32, 0, 0xff}} { // owner, user 7, group, mask, others
+		id := []byte{e[2], 0, 0, 0}
+		if e[2] == 0xff {
+			id = []byte{0xff, 0xff, 0xff, 0xff}
+		}
+		acl = append(append(acl, e[0], 0, e[1], 0), id...)
+	}
+	if err := unix.Setxattr(u.at("f"), name, acl, 0); err != nil {
+		t.Skip("no access control lists here: ", err)
+	}
+	entries, err := d.List(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newFile("f", "new")
+	c.Old, c.New.Mode = &entries[0], entries[0].Mode
+	if res := d.Apply(t.Context(), "", []replica.Change{c}); res[0].Err != nil || res[0].Entry.Mode != entries[0].Mode {
+		t.Fatal(res[0].Entry, res[0].Err)
+	}
+	got := make([]byte, 100)
+	n, err := unix.Getxattr(u.at("f"), name, got)
+	if err != nil || string(got[:max(n, 0)]) != string(acl) {
+		t.Errorf("it has %x, %v, not %x", got[:max(n, 0)], err, acl)
 	}
 }
 

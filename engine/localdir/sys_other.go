@@ -73,6 +73,8 @@ func setTime(fd int, modTime int64) error {
 // xattrsOf returns no extended attributes: on this system they are not synchronised.
 func xattrsOf(int, string) (map[string][]byte, error) { return nil, unix.ENOTSUP }
 
+func copyACL(int, string, int) {}
+
 func setXattr(int, string, []byte) error { return unix.ENOTSUP }
 
 func removeXattr(int, string) error { return unix.ENOTSUP }

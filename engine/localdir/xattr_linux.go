@@ -61,6 +61,15 @@ func grow(read func([]byte) (int, error)) ([]byte, error) {
 	}
 }
 
+// copyACL gives an open file the access control list of an entry of an open directory, if that has one and it can be given.
+func copyACL(dirfd int, name string, to int) {
+	const acl = "system.posix_acl_access"
+	value, err := grow(func(b []byte) (int, error) { return unix.Lgetxattr(xattrPath(dirfd, name), acl, b) })
+	if err == nil && len(value) > 0 {
+		_ = setXattr(to, acl, value)
+	}
+}
+
 func setXattr(fd int, attr string, value []byte) error {
 	return unix.Setxattr(xattrPath(fd, ""), attr, value, 0)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"syscall"
 
 	"ensync/engine/replica"
@@ -294,7 +295,8 @@ func (t *Tree) inodeFor(d *inode, old *inode, e *object.Entry, staged Ino) (op, 
 	o := t.newInode(d, m)
 	s := o.state
 	if old != nil && old.isFile() && e.Kind == object.File {
-		s.uid, s.gid, s.xattrs = old.uid, old.gid, old.xattrs
+		s.uid, s.gid, s.xattrs = old.uid, old.gid, maps.Clone(old.xattrs)
+		delete(s.xattrs, "security.capability") // it was given to other bytes, and a write clears it, too
 	}
 	if _, err := t.setOptional(s, e); err != nil {
 		return op{}, err

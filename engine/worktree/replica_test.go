@@ -362,3 +362,29 @@ func TestSnapshot(t *testing.T) {
 	_, err = b.Open(ctx, "", e)
 	b.wantErr(err, replica.ErrChanged)
 }
+
+// TestCapabilitiesGoWithContent: a new version of a file keeps its owner and attributes, but no rights that were given to
+// other bytes.
+func TestCapabilitiesGoWithContent(t *testing.T) {
+	b := newBench(t, testOptions())
+	u := user{b}
+	for _, err := range []error{u.Write("f", "old"), u.SetXattr("f", "security.capability", []byte("1")),
+		u.SetXattr("f", "trusted.t", []byte("2")), u.Chown("f", ":5", "")} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	old := b.entry("f")
+	updated := old
+	updated.Content = b.blocks.put([]byte("new content"))
+	b.ok(b.remote("", replica.Change{Old: &old, New: &updated}).Err)
+	ino, err := b.at("f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := b.ListXattr(ctx, ino)
+	a, _ := b.GetAttr(ctx, ino)
+	if err != nil || len(names) != 1 || names[0] != "trusted.t" || a.UID != 5 {
+		t.Errorf("attributes %q, owner %d, %v", names, a.UID, err)
+	}
+}

@@ -11,11 +11,12 @@ RACE = $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-- -race -short $(RACY))
 
 SYSTEMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 freebsd/amd64
 
-.PHONY: help run build test check fmt vet lint cross tidy bench soak clean
+.PHONY: help run build test test-s3 check fmt vet lint cross tidy bench soak clean
 
 help:
 	@echo "make run     install what is missing, build, mount at $(MOUNTPOINT) (or MOUNTPOINT=...)"
 	@echo "make test    all tests"
+	@echo "make test-s3 the tests of stores in buckets, with a real server (builds one at first, which takes minutes)"
 	@echo "make check   gofmt, vet, staticcheck, builds for every system, go.mod"
 	@echo "make bench   compare with cp -a and the native file system"
 	@echo "make soak    two machines, random edits, kill -9 (SOAK=\"-for 1h\"; -beside: edits while syncs run)"
@@ -34,6 +35,11 @@ test: vet
 	@scripts/bootstrap --optional
 	@$(GO) build -o bin/runtests ./scripts/runtests
 	@bin/runtests ./... $(RACE)
+
+# The same tests as in "make test", and those that need a server that can be killed.
+test-s3:
+	@server=$$(scripts/versitygw) && export ENSYNC_VERSITYGW="$$server" && \
+	$(GO) test -count=1 ./store/s3 -run TestReal && $(GO) test -count=1 ./cmd/ensync -run TestS3Scripts
 
 check: fmt vet lint cross tidy
 	@echo "check: all well"

@@ -91,7 +91,7 @@ func failure(status int, body []byte) error {
 		return fmt.Errorf("%w (%w); create the bucket, or correct its name", backend.ErrUnavailable, said)
 	case "ExpiredToken", "TokenRefreshRequired", "ExpiredTokenException":
 		return fmt.Errorf("%w (%w); renew them", errExpired, said)
-	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken":
+	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "XAdminUserNotFound": // the last one is versitygw's
 		return fmt.Errorf("%w (%w); the credentials are wrong, or the proxy between changes requests", backend.ErrDenied, said)
 	case "RequestTimeTooSkewed":
 		return fmt.Errorf("%w (%w); set this machine's clock", backend.ErrDenied, said)

@@ -72,12 +72,12 @@ func TestFaults(t *testing.T) {
 					delKey(s, t, key)
 				}
 				s.Reset()
-				s.Fault = func(n int, _ *http.Request) s3test.Fault {
+				s.SetFault(func(n int, _ *http.Request) s3test.Fault {
 					if n >= at && n <= at+twice {
 						return fault
 					}
 					return s3test.None
-				}
+				})
 				if err := story(t.Context(), client(t, s, nil)); err != nil {
 					t.Errorf("%s at request %d (and %d more): %v", name, at, twice, err)
 				}
@@ -87,7 +87,7 @@ func TestFaults(t *testing.T) {
 }
 
 func delKey(s *s3test.Server, t *testing.T, key string) {
-	s.Fault = nil
+	s.SetFault(nil)
 	if err := client(t, s, nil).Delete(t.Context(), strings.TrimPrefix(key, "a/prefix/")); err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestNeverAbsent(t *testing.T) {
 			t.Parallel()
 			s := s3test.Start(t)
 			cl := client(t, s, nil)
-			s.Fault = func(int, *http.Request) s3test.Fault { return c.fault }
+			s.SetFault(func(int, *http.Request) s3test.Fault { return c.fault })
 			calls := map[string]error{}
 			_, calls["get"] = cl.Get(t.Context(), "x", 0, -1)
 			_, calls["range"] = cl.Get(t.Context(), "x", 1, 1)
@@ -145,18 +145,18 @@ func TestUnclearSwap(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Reset()
-	s.Fault = func(n int, _ *http.Request) s3test.Fault {
+	s.SetFault(func(n int, _ *http.Request) s3test.Fault {
 		if n == 1 {
 			return s3test.LostAnswer
 		}
 		s.SetObject("a/prefix/head", "of somebody else", 0)
 		return s3test.None
-	}
+	})
 	if _, err := c.Swap(t.Context(), "head", v, []byte("two")); !errors.Is(err, backend.ErrUnavailable) || errors.Is(err, backend.ErrChanged) {
 		t.Errorf("swap: %v", err)
 	}
 	// Without a lost answer, it was certainly changed.
-	s.Fault = nil
+	s.SetFault(nil)
 	if _, err := c.Swap(t.Context(), "head", v, []byte("two")); !errors.Is(err, backend.ErrChanged) {
 		t.Errorf("swap: %v", err)
 	}
@@ -165,7 +165,7 @@ func TestUnclearSwap(t *testing.T) {
 // TestContextEnds: a call ends with its context although the server stalls; and without one, when nothing moved for long.
 func TestContextEnds(t *testing.T) {
 	s := s3test.Start(t)
-	s.Fault = func(int, *http.Request) s3test.Fault { return s3test.Stall }
+	s.SetFault(func(int, *http.Request) s3test.Fault { return s3test.Stall })
 	c := client(t, s, func(o *Options) { o.Stall = 50 * time.Millisecond })
 	if err := c.Put(t.Context(), "x", make([]byte, 1<<20)); !errors.Is(err, backend.ErrUnavailable) {
 		t.Errorf("stalled: %v", err)
@@ -230,7 +230,7 @@ func TestRetryAfter(t *testing.T) {
 func TestNoSecrets(t *testing.T) {
 	s := s3test.Start(t)
 	var seen atomic.Int64
-	s.Fault = func(int, *http.Request) s3test.Fault { seen.Add(1); return s3test.Denied }
+	s.SetFault(func(int, *http.Request) s3test.Fault { seen.Add(1); return s3test.Denied })
 	err := client(t, s, nil).Put(t.Context(), "x", nil)
 	if err == nil || strings.Contains(err.Error(), s3test.Secret) || seen.Load() != 1 {
 		t.Errorf("%v after %d requests", err, seen.Load())

@@ -85,10 +85,7 @@ func (c *Client) pass(ctx context.Context, r request) (answer, error) {
 // together do not come again together; and at least as long as the server asks for.
 func (c *Client) wait(n int, header http.Header) time.Duration {
 	longest := min(c.opt.Backoff<<(n-1), maxBackoff)
-	random, err := rand.Int(rand.Reader, big.NewInt(int64(longest)))
-	if err != nil {
-		random = big.NewInt(0)
-	}
+	random, _ := rand.Int(rand.Reader, big.NewInt(int64(longest))) // the reader never fails
 	wait := time.Duration(random.Int64()) + 1
 	if seconds, err := strconv.Atoi(header.Get("Retry-After")); err == nil && seconds > 0 {
 		wait += min(time.Duration(seconds)*time.Second, time.Minute)

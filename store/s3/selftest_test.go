@@ -28,9 +28,9 @@ func TestSelfTest(t *testing.T) {
 	if got := strings.Join(s.Keys(), " "); got != "a/prefix/_selftest/4567/new" {
 		t.Errorf("left: %s", got)
 	}
-	s.Fault = func(n int, _ *http.Request) s3test.Fault {
+	s.SetFault(func(n int, _ *http.Request) s3test.Fault {
 		return map[int]s3test.Fault{0: s3test.SlowDown, 1: s3test.Conflict, 2: s3test.LostRequest}[n%50]
-	}
+	})
 	if err := c.SelfTest(t.Context()); err != nil {
 		t.Errorf("over a bad line: %v", err)
 	}
@@ -65,7 +65,7 @@ func TestLiars(t *testing.T) {
 func TestSelfTestKnowsNothing(t *testing.T) {
 	s := s3test.Start(t)
 	for _, fault := range []s3test.Fault{s3test.InternalError, s3test.NotFoundPage, s3test.Denied, s3test.BucketGone} {
-		s.Fault = func(int, *http.Request) s3test.Fault { return fault }
+		s.SetFault(func(int, *http.Request) s3test.Fault { return fault })
 		if err := client(t, s, nil).SelfTest(t.Context()); err == nil || errors.Is(err, ErrUnfit) {
 			t.Errorf("fault %d: %v", fault, err)
 		}

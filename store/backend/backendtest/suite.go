@@ -18,6 +18,9 @@ type Options struct {
 	// Again returns another handle on the place of b, as a second process or machine would have it. If nil, the tests
 	// that need two handles, and those that reopen, are skipped.
 	Again func(t *testing.T, b backend.Backend) backend.Backend
+	// NoNesting says that no object's name can be the directory of another's, as in servers that keep objects as files.
+	// Stores have no such names.
+	NoNesting bool
 	// Writers is the number of racing goroutines; 0 means 16.
 	Writers int
 	// Rounds is how often each of them must win in the swap race; 0 means 8.

@@ -28,15 +28,14 @@ const (
 // Server is an S3 server with one bucket, in memory.
 type Server struct {
 	*httptest.Server
-	// Fault is asked before each request what is to go wrong with it; nil: nothing. It may be called concurrently.
-	Fault func(n int, r *http.Request) Fault
-	Lies  Lies
+	Lies Lies // to be set before the first request, as what follows
 	// Answers are bodies for the bucket's sub-resources ("lifecycle", "versioning", "object-lock"), by name.
 	Answers map[string]string
 	Skew    time.Duration // of the server's clock
 	MaxKeys int           // of a page; 0: as asked for
 
 	mu      sync.Mutex
+	fault   func(n int, r *http.Request) Fault
 	objects map[string]*object
 	old     map[string]*object // some time ago, for lies
 	n       int                // requests
@@ -75,6 +74,14 @@ func (s *Server) Endpoint() string { return strings.TrimPrefix(s.URL, "http://")
 // Getenv is the environment of a client that may use the server, and knows nothing else.
 func Getenv(name string) string {
 	return map[string]string{"AWS_ACCESS_KEY_ID": ID, "AWS_SECRET_ACCESS_KEY": Secret, "HOME": "/nonexistent"}[name]
+}
+
+// SetFault says who is asked before each request, numbered since the last Reset, what is to go wrong with it; nil:
+// nothing. It may be called concurrently.
+func (s *Server) SetFault(choose func(n int, r *http.Request) Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault = choose
 }
 
 // Counts returns what came in since the last Reset.
@@ -118,10 +125,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	s.n++
-	n, fault := s.n, None
+	n, choose, fault := s.n, s.fault, None
 	s.mu.Unlock()
-	if s.Fault != nil {
-		fault = s.Fault(n, r)
+	if choose != nil {
+		fault = choose(n, r)
 	}
 	if fault.before(w, r) {
 		return

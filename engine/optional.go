@@ -105,6 +105,9 @@ func (p *pass) unchanged(v *visit, client, known []replica.Entry) bool {
 		inside = v.state.Enter(nil, nil)
 	}
 	return slices.EqualFunc(client, known, func(c, a replica.Entry) bool {
+		if c.Name == a.Name && a.Held == nil && c.Equal(a) {
+			return true
+		}
 		var o optional
 		if some {
 			_, _, st := inside.Entry(rules.FactsOf(c))

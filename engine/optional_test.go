@@ -369,3 +369,33 @@ func TestOptionalAfterCrash(t *testing.T) {
 		}
 	}
 }
+
+// TestOptionalTurnedOff: it is at rest again, nobody loses anything, and turned on once more, the store's holds.
+func TestOptionalTurnedOff(t *testing.T) {
+	w := optionalWorld(t, true, true)
+	a, b := w.machines[0], w.machines[1]
+	a.user("write f=0; write d/g=0")
+	a.owns("f", ":5", "")
+	a.tags("d", "a", "1")
+	a.sync()
+	b.sync()
+	all := func(cfg *Config) { cfg.All = true }
+	b.sets(false)
+	b.owns("f", ":6", "")
+	b.tags("d", "a", "")
+	b.user("chmod 700 d; write d/g=1")
+	if _, err := b.try(all); err != nil {
+		t.Fatal(err)
+	}
+	w.settled()
+	w.has("f", ":5:1001", a)
+	w.has("d", ":1001:1001 a=1", a)
+	w.has("f", ":6:1001", b)
+	b.sets(true)
+	if _, err := b.try(all); err != nil {
+		t.Fatal(err)
+	}
+	w.settled()
+	w.has("f", ":5:1001", a, b)
+	w.has("d", ":1001:1001 a=1", a, b)
+}

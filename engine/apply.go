@@ -297,7 +297,7 @@ func (d *directory) enterMade(s step, c replica.Change, now replica.Entry) {
 func (d *directory) rename(r rename) error {
 	change := []replica.Change{{Old: &r.old, Rename: r.to, Copy: &r.copy}}
 	d.locked(func() { d.copies = true })
-	move := ancestor.Move{Dir: d.dir, From: r.old.Name, To: r.to}
+	move := ancestor.Move{From: replica.Join(d.dir, r.old.Name), To: replica.Join(d.dir, r.to)}
 	if r.side == Local {
 		// A crash between the renaming and the barrier must not make the moved directory look new: what was deleted
 		// from it on the server would come back.

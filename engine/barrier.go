@@ -148,18 +148,19 @@ func (s *syncer) settled(ctx context.Context) error {
 	return s.Ancestor.Settled(ctx)
 }
 
-// A move of a client's directory is prepared under a tag that tells it, since the client knows no commits.
+// A move of the client's is prepared under a tag that tells it, since the client knows no commits.
 const moveTag = "client move\x00"
 
-func makeMoveTag(m ancestor.Move) string {
-	return moveTag + m.Dir + "\x00" + m.From + "\x00" + m.To
-}
+func makeMoveTag(m ancestor.Move) string { return moveTag + m.From + "\x00" + m.To }
 
 func parseMoveTag(tag string) (ancestor.Move, bool) {
 	rest, ok := strings.CutPrefix(tag, moveTag)
 	parts := strings.Split(rest, "\x00")
-	if !ok || len(parts) != 3 {
-		return ancestor.Move{}, false
+	switch {
+	case ok && len(parts) == 2:
+		return ancestor.Move{From: parts[0], To: parts[1]}, true
+	case ok && len(parts) == 3: // of an earlier version: within one directory
+		return ancestor.Move{From: replica.Join(parts[0], parts[1]), To: replica.Join(parts[0], parts[2])}, true
 	}
-	return ancestor.Move{Dir: parts[0], From: parts[1], To: parts[2]}, true
+	return ancestor.Move{}, false
 }

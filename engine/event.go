@@ -37,6 +37,7 @@ const (
 	Transfer                    // Bytes of content were transferred
 	Overtaken                   // another machine was faster; the sync starts anew
 	Moving                      // Bytes of the content of Path were moved so far; when all are, Transfer tells it
+	Moved                       // Old went from Path to the path NewName on Side, with all in it, as it did on the other side
 	Planned                     // Plan is to be done in this sync, done parts included; later ones replace earlier ones
 )
 
@@ -91,7 +92,7 @@ func (s *Summary) count(e Event) {
 	switch e.Kind {
 	case Created:
 		side.Created++
-	case Updated:
+	case Updated, Moved:
 		side.Updated++
 	case Deleted:
 		side.Deleted++

@@ -11,8 +11,8 @@ import (
 // guardMin is how many files may go from one side without a question, whatever the size of the tree.
 const guardMin = 20
 
-// guard looks before anything is changed, and returns the directories that need work; nil means all. ErrLoss if what
-// would be done looks like an accident rather than somebody's will.
+// guard looks before anything is changed, lets each side follow what was moved on the other, and returns the directories
+// that need work; nil means all. ErrLoss if what would be done looks like an accident rather than somebody's will.
 //
 // A first sync has no ancestor, and so deletes nothing unless the mode forces it to: it goes ahead unlooked.
 func (s *syncer) guard(ctx context.Context) (focus, error) {
@@ -32,16 +32,9 @@ func (s *syncer) guard(ctx context.Context) (focus, error) {
 			return nil, err
 		}
 	}
-	p := s.newPass(true, nil)
-	p.quiet = true
-	p.weights = &weights{}
-	if err := p.walk(ctx); err != nil {
+	p, err := s.lookAhead(ctx)
+	if err != nil {
 		return nil, err
-	}
-	if !s.ConfirmLoss {
-		if err := p.weigh(ctx); err != nil {
-			return nil, err
-		}
 	}
 	s.plan(ctx, p.sum, p.newly)
 	if s.resettle { // also what is in sync is to be told to the client again
@@ -55,6 +48,43 @@ func (s *syncer) guard(ctx context.Context) (focus, error) {
 	}
 	s.sum.Examined = p.sum.Examined
 	return focus{}, nil
+}
+
+// lookAhead returns a pass that looked at everything when there was nothing left to be moved.
+func (s *syncer) lookAhead(ctx context.Context) (*pass, error) {
+	for round, moving := 0, s.canRelocate(); ; round++ {
+		p := s.newPass(true, nil)
+		p.quiet, p.weights = true, &weights{}
+		if moving && round < maxRounds {
+			p.moves = newCandidates()
+		}
+		if err := p.walk(ctx); err != nil {
+			return nil, err
+		}
+		moves, err := s.relocations(ctx, p.moves)
+		if err != nil {
+			return nil, err
+		}
+		if !s.ConfirmLoss {
+			if err := p.weigh(ctx); err != nil {
+				return nil, err
+			}
+		}
+		if len(moves) == 0 {
+			return p, nil
+		}
+		made, err := s.relocate(ctx, moves)
+		switch {
+		case errors.Is(err, replica.ErrLost):
+			s.report(Event{Kind: Overtaken})
+			err = pause(ctx, round)
+		case made == 0:
+			moving = false
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 }
 
 // serverAgrees lets an empty local root pass only if the server has nothing either.

@@ -296,6 +296,7 @@ func (d *directory) inspect(n name) {
 			d.issues = append(d.issues, ancestor.Issue{Path: path, Kind: ancestor.Unsynced, Since: time.Now(), Reason: tooLarge})
 		})
 	}
+	d.noteMove(s.n, path)
 	d.route(s)
 }
 

@@ -33,9 +33,10 @@ type pass struct {
 	stack   []*visit // directories to look at, last in, first out
 	open    int      // visits not finished
 	pending *batch
-	again   focus     // directories that another pass must look at
-	work    focus     // looking: directories where something would be done
-	newly   []newTree // looking: directories that would be made, and were not looked into
+	again   focus       // directories that another pass must look at
+	work    focus       // looking: directories where something would be done
+	moves   *candidates // looking: what may have been moved; nil: nobody asks
+	newly   []newTree   // looking: directories that would be made, and were not looked into
 	sum     Summary
 }
 

@@ -40,6 +40,8 @@ type sim struct {
 var errCrash = errors.New("crash")
 
 func TestSimulation(t *testing.T) {
+	movedMin = 1
+	defer func() { movedMin = object.InlineMax + 1 }()
 	first, last := uint64(1), *simCount
 	if testing.Short() { // under the race detector
 		last = min(last, 30)

@@ -27,7 +27,7 @@ var stories = []struct {
 	{"file to directory", "f=0", "rm f; write f/x=1", "", "f/x=1"},
 	{"rename on both", "f=0", "mv f g", "mv f h", "g=0 h=0"},
 	{"rename, edit", "f=0", "mv f g", "write f=b", "f=b g=0"},
-	{"rename directory, edit child", "d/f=0 d/g=1", "mv d e", "write d/f=b", "d/f=b e/f=0 e/g=1"},
+	{"rename directory, edit child", "d/f=0 d/g=1", "mv d e", "write d/f=b", "e/f=b e/g=1"},
 	{"move into each other", "p/x=1 q/y=2", "mv p q/p", "mv q p/q", "p/q/y=2 q/p/x=1"},
 	{"case-only rename", "f=0", "mv f F", "", "F=0"},
 	{"f and F made apart", "", "write f=a", "write F=b", "F=b f=a"},

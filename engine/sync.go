@@ -261,23 +261,28 @@ func (s *syncer) recover(ctx context.Context) error {
 	return err
 }
 
-// moved reports whether the client's directory was moved aside before the unclean stop.
+// moved reports whether the client's entry was moved before the unclean stop. If something has its old name again, nobody
+// can tell, and it was not: then both names are looked at for themselves.
 func (s *syncer) moved(ctx context.Context, m ancestor.Move) (bool, error) {
-	list, err := s.Client.List(ctx, m.Dir)
-	if errors.Is(err, replica.ErrNotExist) {
-		return false, nil
-	}
+	from, err := s.kindAt(ctx, m.From)
 	if err != nil {
 		return false, err
 	}
-	var from, to object.Kind
+	to, err := s.kindAt(ctx, m.To)
+	return to != object.Absent && from != to, err
+}
+
+// kindAt returns what the client has at a path.
+func (s *syncer) kindAt(ctx context.Context, path string) (object.Kind, error) {
+	dir, name := replica.Split(path)
+	list, err := s.Client.List(ctx, dir)
+	if errors.Is(err, replica.ErrNotExist) {
+		return object.Absent, nil
+	}
 	for _, e := range list {
-		switch e.Name {
-		case m.From:
-			from = e.Kind
-		case m.To:
-			to = e.Kind
+		if e.Name == name {
+			return e.Kind, err
 		}
 	}
-	return to == object.Directory && from != object.Directory, nil
+	return object.Absent, err
 }

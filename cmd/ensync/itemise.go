@@ -31,6 +31,9 @@ func (i itemiser) event(e engine.Event) {
 	case engine.Renamed:
 		i.line("*renamefrom", e.Path)
 		i.line("*renameto", sibling(e.Path, e.NewName))
+	case engine.Moved:
+		i.line("*renamefrom", e.Path)
+		i.line("*renameto", e.NewName)
 	case engine.Deleted:
 		i.line("*delete", e.Path)
 		if isRemovedDirectory(e) { // a line for each side, though it was gone from one of them before

@@ -31,6 +31,8 @@ type record struct {
 	NewInfo       *entryInfo `json:"update_new_info,omitempty"`
 	NewName       *text      `json:"rename_new_name,omitempty"`
 	NewNameBase64 string     `json:"rename_new_name_base64,omitempty"`
+	NewPath       *text      `json:"move_new_path,omitempty"`
+	NewPathBase64 string     `json:"move_new_path_base64,omitempty"`
 	ErrorMessage  string     `json:"error_message,omitempty"`
 
 	ConflictType           string `json:"conflict_type,omitempty"`
@@ -209,6 +211,9 @@ func (j *jsonWriter) event(e engine.Event) error {
 		r.Type, r.Info = "sync_create", infoOf(e.New)
 	case engine.Updated:
 		r.Type, r.OldInfo, r.NewInfo = "sync_update", infoOf(e.Old), infoOf(e.New)
+	case engine.Moved:
+		r.Type = "sync_move"
+		r.NewPath, r.NewPathBase64 = name(e.NewName)
 	case engine.Renamed:
 		r.Type = "sync_rename"
 		r.NewName, r.NewNameBase64 = name(e.NewName)

@@ -98,6 +98,8 @@ func describe(e engine.Event) (level, string) {
 		return editLevel, "create\n+ " + dataText(e.New)
 	case engine.Updated:
 		return editLevel, "update\n- " + dataText(e.Old) + "\n+ " + dataText(e.New)
+	case engine.Moved:
+		return editLevel, "move\n-> " + printable(e.NewName)
 	case engine.Renamed:
 		return editLevel, "rename\n-> " + printable(e.NewName)
 	case engine.DeleteTree:

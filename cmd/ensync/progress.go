@@ -44,7 +44,7 @@ func (m *meter) event(e engine.Event, now time.Time) {
 	switch {
 	case e.Kind == engine.Created:
 		side.Created++
-	case e.Kind == engine.Updated:
+	case e.Kind == engine.Updated, e.Kind == engine.Moved:
 		side.Updated++
 	case e.Kind == engine.Deleted && !isRemovedDirectory(e):
 		side.Deleted++

@@ -99,7 +99,7 @@ func TestDirectoryVanishesWithAllBelow(t *testing.T) {
 func TestMoveTakesSubtree(t *testing.T) {
 	db := open(t, filepath.Join(t.TempDir(), "x"), &[32]byte{9})
 	commit(t, db, Update{Entries: []Agreed{{"", directory("a")}, {"a", directory("b")}, {"a/b", file("f", 1)}}})
-	commit(t, db, Update{Moves: []Move{{"", "a", "a~1"}}, Entries: []Agreed{{"", file("a", 3)}}})
+	commit(t, db, Update{Moves: []Move{{From: "a", To: "a~1"}}, Entries: []Agreed{{"", file("a", 3)}}})
 	if got := names(t, db, ""); got != "a a~1" {
 		t.Errorf("root has %q", got)
 	}
@@ -245,7 +245,7 @@ func FuzzDecode(f *testing.F) {
 	rich := file("r", 1)
 	rich.User, rich.Held = ":1", &object.Held{Xattrs: object.NoXattrs}
 	f.Add(encodeDir(Dir{Entries: []replica.Entry{rich}}))
-	f.Add(encodeUpdate(Update{Moves: []Move{{"a", "b", "c"}}, Entries: []Agreed{{"d", file("f", 1)}},
+	f.Add(encodeUpdate(Update{Moves: []Move{{"a/b", "a/c", true}}, Entries: []Agreed{{"d", file("f", 1)}},
 		Marks: map[string]string{"d": "m"}}))
 	f.Add(encodeIssues([]Issue{{Path: "p", Kind: Failed, Reason: "r"}}))
 	f.Add(encodeName(LocalName{Dir: "d", Store: "F", Local: "F~aside1", Beside: "f", Why: Clash, DirID: "1"}))

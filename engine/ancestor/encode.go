@@ -209,3 +209,10 @@ func decodeIssues(b []byte) ([]Issue, error) {
 	}
 	return list, nil
 }
+
+func bit(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
+}

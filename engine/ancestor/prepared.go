@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+
+	"ensync/engine/replica"
 )
 
 // Prepare records durably what Commit would, to take effect only once the server is known to hold the commit called
@@ -150,14 +152,17 @@ func (d *DB) preparedUpdates(ctx context.Context) (map[string]Update, error) {
 	return open, d.explain(rows.Err())
 }
 
+// updateVersion 2 has whole paths in moves.
+const updateVersion = 2
+
 // encodeUpdate leaves issues out: they are found again.
 func encodeUpdate(u Update) []byte {
-	w := writer{b: []byte{version}}
+	w := writer{b: []byte{updateVersion}}
 	w.uint(uint64(len(u.Moves)))
 	for _, m := range u.Moves {
-		w.string(m.Dir)
 		w.string(m.From)
 		w.string(m.To)
+		w.uint(bit(m.Marks))
 	}
 	w.uint(uint64(len(u.Entries)))
 	for _, a := range u.Entries {
@@ -175,11 +180,17 @@ func encodeUpdate(u Update) []byte {
 func decodeUpdate(b []byte) (Update, error) {
 	r := reader{b: b}
 	var u Update
-	if v := r.take(1); len(v) != 1 || v[0] != version {
+	v := r.take(1)
+	if len(v) != 1 || v[0] < version || v[0] > updateVersion {
 		return u, errEncoding
 	}
 	for n := r.count(); n > 0 && !r.bad; n-- {
-		u.Moves = append(u.Moves, Move{r.string(), r.string(), r.string()})
+		if v[0] < updateVersion { // within one directory
+			dir := r.string()
+			u.Moves = append(u.Moves, Move{From: replica.Join(dir, r.string()), To: replica.Join(dir, r.string())})
+			continue
+		}
+		u.Moves = append(u.Moves, Move{r.string(), r.string(), r.uint() == 1})
 	}
 	for n := r.count(); n > 0 && !r.bad; n-- {
 		u.Entries = append(u.Entries, Agreed{r.string(), r.entry()})

@@ -17,7 +17,7 @@ import (
 
 // Update is a set of changes that hold together or not at all. They take effect in the order of the fields.
 type Update struct {
-	Moves   []Move             // names that moved aside with everything below them
+	Moves   []Move             // what was moved, with everything below
 	Entries []Agreed           // entries that client and server now agree on
 	Marks   map[string]string  // directories found in sync with everything below, and the server's mark of them
 	Issues  map[string][]Issue // per directory looked at, all of its entries that are not in sync now
@@ -34,8 +34,12 @@ type Agreed struct {
 	Entry replica.Entry
 }
 
-// Move renames an entry within its directory.
-type Move struct{ Dir, From, To string }
+// Move moves an entry from one path to another, with everything below.
+type Move struct {
+	From, To string
+	// Marks says that what was in sync there is so here, too: marks stay. Rules that look at paths may say otherwise.
+	Marks bool
+}
 
 // IsEmpty reports whether there is nothing to record.
 func (u *Update) IsEmpty() bool {
@@ -191,21 +195,24 @@ func (d *DB) forget(ctx context.Context, tx *sql.Tx, dir string) error {
 }
 
 func (d *DB) move(ctx context.Context, tx *sql.Tx, m Move) error {
-	rec, err := d.read(tx.QueryRowContext(ctx, "SELECT body FROM dir WHERE pkey = ?", d.sealer.name(m.Dir)), m.Dir)
+	fromDir, fromName := replica.Split(m.From)
+	toDir, toName := replica.Split(m.To)
+	rec, err := d.read(tx.QueryRowContext(ctx, "SELECT body FROM dir WHERE pkey = ?", d.sealer.name(fromDir)), fromDir)
 	if err != nil {
 		return err
 	}
-	e := rec.Find(m.From)
+	e := rec.Find(fromName)
 	if e.Kind == object.Absent {
 		return nil
 	}
-	from, to := replica.Join(m.Dir, m.From), replica.Join(m.Dir, m.To)
 	var moved []string
 	if e.Kind == object.Directory {
-		err := d.subtree(ctx, tx, from, func(path string, rec Dir) error {
+		err := d.subtree(ctx, tx, m.From, func(path string, rec Dir) error {
 			moved = append(moved, path)
-			rec.Mark = "" // it stood for another place
-			return d.put(ctx, tx, to+path[len(from):], rec)
+			if !m.Marks {
+				rec.Mark = ""
+			}
+			return d.put(ctx, tx, m.To+path[len(m.From):], rec)
 		})
 		if err != nil {
 			return err
@@ -216,9 +223,9 @@ func (d *DB) move(ctx context.Context, tx *sql.Tx, m Move) error {
 			return err
 		}
 	}
-	gone := replica.Entry{Name: m.From}
-	e.Name = m.To
-	return d.agree(ctx, tx, Update{Entries: []Agreed{{m.Dir, gone}, {m.Dir, e}}})
+	gone := replica.Entry{Name: fromName}
+	e.Name = toName
+	return d.agree(ctx, tx, Update{Entries: []Agreed{{fromDir, gone}, {toDir, e}}})
 }
 
 // setIssues replaces what is known to be out of sync in a directory. What was there before keeps its time.

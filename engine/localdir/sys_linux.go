@@ -118,6 +118,10 @@ func renameNoReplace(dirfd int, from, to string) error {
 	return unix.Renameat2(dirfd, from, dirfd, to, unix.RENAME_NOREPLACE)
 }
 
+func moveAcross(fromDir int, from string, toDir int, to string) error {
+	return unix.Renameat2(fromDir, from, toDir, to, unix.RENAME_NOREPLACE)
+}
+
 func renameExchange(dirfd int, a, b string) error {
 	return unix.Renameat2(dirfd, a, dirfd, b, unix.RENAME_EXCHANGE)
 }

@@ -85,6 +85,8 @@ func chmodPath(fd int, mode uint32) error { return unix.Fchmod(fd, mode) }
 
 func renameExchange(int, string, string) error { return unix.ENOTSUP }
 
+func moveAcross(int, string, int, string) error { return unix.ENOTSUP }
+
 func renameNoReplace(int, string, string) error { return unix.ENOTSUP }
 
 func syncFileSystem(int) error { return nil }

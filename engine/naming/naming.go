@@ -23,6 +23,9 @@ import (
 type Client interface {
 	replica.Client
 	replica.Learner
+	replica.Peeker
+	replica.Relocator
+	replica.Tracker
 	// Limits is that of replica.Limited.
 	Limits(dir string) replica.Limits
 	// Spell returns how entries that are given these names will be listed; "" for one that is refused.
@@ -51,9 +54,12 @@ type Tree struct {
 }
 
 var (
-	_ replica.Client  = (*Tree)(nil)
-	_ replica.Learner = (*Tree)(nil)
-	_ replica.Limited = (*Tree)(nil)
+	_ replica.Client    = (*Tree)(nil)
+	_ replica.Learner   = (*Tree)(nil)
+	_ replica.Limited   = (*Tree)(nil)
+	_ replica.Peeker    = (*Tree)(nil)
+	_ replica.Relocator = (*Tree)(nil)
+	_ replica.Tracker   = (*Tree)(nil)
 )
 
 // Open puts the store's names over a client. report is told of each name that is kept aside.
@@ -209,6 +215,29 @@ func (t *Tree) Learn(dir string, e object.Entry) { t.client.Learn(t.path(dir), *
 
 // Save implements replica.Learner.
 func (t *Tree) Save(ctx context.Context) error { return t.client.Save(ctx) }
+
+// Peek implements replica.Peeker. Names that differ are shown as they are on this machine: it is only to see how much there is.
+func (t *Tree) Peek(ctx context.Context, dir string, e object.Entry) ([]object.Entry, error) {
+	return t.client.Peek(ctx, t.path(dir), e)
+}
+
+// Was implements replica.Tracker, and Relocate replica.Relocator, as long as all names are those of the store: where some
+// differ, what was moved is made and deleted instead.
+func (t *Tree) Was(ctx context.Context, dir string) (string, error) {
+	if !t.isPlain() {
+		return "", nil
+	}
+	return t.client.Was(ctx, dir)
+}
+
+// Relocate implements replica.Relocator; see Was.
+func (t *Tree) Relocate(ctx context.Context, from, to string, e object.Entry) error {
+	_, name := replica.Split(to)
+	if spelled, err := t.client.Spell(replica.Parent(to), []string{name}); err != nil || !t.isPlain() || spelled[0] != name {
+		return errors.ErrUnsupported
+	}
+	return t.client.Relocate(ctx, from, to, e)
+}
 
 // Limits implements replica.Limited.
 func (t *Tree) Limits(dir string) replica.Limits { return t.client.Limits(t.path(dir)) }

@@ -96,6 +96,21 @@ type Peeker interface {
 	Peek(ctx context.Context, dir string, e Entry) ([]Entry, error)
 }
 
+// Relocator is a Client or a Server that can move things from one directory to another.
+type Relocator interface {
+	// Relocate moves what is at from, a directory with all in it, to a path where nothing is; the directory there must exist,
+	// and not lie in from. It is one step. Nothing was done on ErrNotExist, or on ErrChanged, which is returned if something
+	// is at to, or if a file at from is not what e says; and on errors.ErrUnsupported, by who can't.
+	Relocate(ctx context.Context, from, to string, e Entry) error
+}
+
+// Tracker is a Client that knows its directories again when a user moved them.
+type Tracker interface {
+	// Was returns where the directory at a path was when it was last agreed on, if that was somewhere else; "" if it was
+	// not, or nobody knows.
+	Was(ctx context.Context, dir string) (string, error)
+}
+
 // Historian is a Server that knows who made its entries what they are.
 type Historian interface {
 	// Author returns who committed an entry of the committed state as it is now, and when. It looks back only so far: the

@@ -90,6 +90,20 @@ func (s *Set) SyncsOwner() bool { return s.owner }
 // SyncsXattrs is explained at SyncsOwner.
 func (s *Set) SyncsXattrs() bool { return s.xattrs }
 
+// Uniform returns the mode that applies to everything, if the same one does whatever its name, kind or place.
+func (s *Set) Uniform() (plan.Mode, bool) {
+	if s.siblings || len(s.states) != 1 {
+		return plan.Mode{}, false
+	}
+	for _, r := range s.states[0].groups[files] {
+		if len(r.conditions) > 0 {
+			return plan.Mode{}, false
+		}
+	}
+	mode, _, _ := s.Root().Enter(nil, nil).Entry(Facts{})
+	return mode, true
+}
+
 // Root returns the state in which the root directory is to be entered: mode ---/---, client modes trusted, owners and
 // extended attributes left alone.
 func (s *Set) Root() State { return State{set: s, trust: true, next: none} }

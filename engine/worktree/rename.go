@@ -27,6 +27,7 @@ func (t *Tree) Rename(ctx context.Context, oldParent Ino, oldName string, newPar
 		}
 		return t.commit(t.exchangeOps(r)...)
 	}
+	t.leaves(r.moved, r.from, oldName)
 	return t.commit(t.renameOps(r)...)
 }
 

@@ -344,6 +344,7 @@ func (t *Tree) settleOps(d *inode, e object.Entry) (ops []op, err error) {
 	if now.ino == 0 {
 		return nil, nil
 	}
+	delete(t.origins, now.ino) // from now on it was agreed to be here
 	n, err := t.get(now.ino)
 	if err != nil {
 		return nil, err

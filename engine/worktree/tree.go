@@ -54,7 +54,8 @@ type Tree struct {
 	orphans    map[Ino]bool   // inodes without a name
 	refs       map[Ino]uint64 // the kernel's
 	opened     map[Ino]opening
-	heirs      map[Ino]bool // edited since the reconciler took their name; see heir
+	origins    map[Ino]string // where directories that were moved were agreed to be; see leaves
+	heirs      map[Ino]bool   // edited since the reconciler took their name; see heir
 	next       Ino
 	trimAt     int // see trim
 
@@ -95,7 +96,7 @@ func Open(ctx context.Context, stateDir string, key [32]byte, blocks Blocks, opt
 		return nil, err
 	}
 	t := &Tree{opt: opt, blocks: blocks, lock: lock, inodes: map[Ino]*inode{}, dirty: map[Ino]*inode{},
-		gone: map[Ino]bool{}, orphans: map[Ino]bool{}, refs: map[Ino]uint64{}, opened: map[Ino]opening{}, heirs: map[Ino]bool{},
+		gone: map[Ino]bool{}, orphans: map[Ino]bool{}, refs: map[Ino]uint64{}, opened: map[Ino]opening{}, heirs: map[Ino]bool{}, origins: map[Ino]string{},
 		next: RootIno + 1, changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), savedAt: opt.Now()}
 	t.bases.blocks = blocks
 	if err := t.recover(ctx, stateDir, key); err != nil {

@@ -106,7 +106,7 @@ func (t *Tree) become(dir string, parent *node, c replica.Change, old, fetched *
 	case object.Directory:
 		n.modTime, n.children = 0, map[string]*node{}
 		if old != nil && old.kind == object.Directory {
-			n.children = old.children
+			n.children, n.id = old.children, old.id
 		}
 	case object.File:
 		n.known = true

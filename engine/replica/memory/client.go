@@ -179,7 +179,54 @@ func (t *Tree) Settle(ctx context.Context, dir string, entries []object.Entry) e
 		} else {
 			t.settled[dir][e.Name] = e
 		}
+		if n := t.find(replica.Join(dir, e.Name)); n != nil && e.Kind == object.Directory && n.kind == e.Kind {
+			t.places[n.id] = replica.Join(dir, e.Name)
+		}
 	}
+	return nil
+}
+
+// Was implements replica.Tracker.
+func (t *Tree) Was(ctx context.Context, dir string) (string, error) {
+	if err := t.start(ctx, OpList, dir); err != nil {
+		return "", err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.find(dir)
+	if n == nil || t.places[n.id] == dir {
+		return "", nil
+	}
+	return t.places[n.id], nil
+}
+
+// Relocate implements replica.Relocator.
+func (t *Tree) Relocate(ctx context.Context, from, to string, e object.Entry) error {
+	if err := t.start(ctx, OpChange, from); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	fromDir, fromName := replica.Split(from)
+	toDir, toName := replica.Split(to)
+	n := t.find(from)
+	target, err := t.directory(toDir)
+	switch {
+	case err != nil:
+		return err
+	case n == nil:
+		return fmt.Errorf("move %q: %w", from, replica.ErrNotExist)
+	case target.children[toName] != nil || strings.HasPrefix(to, from+"/"):
+		return fmt.Errorf("move %q to %q: %w", from, to, replica.ErrChanged)
+	case n.kind == object.File:
+		if _, err := t.asListed("move", fromDir, &e); err != nil {
+			return fmt.Errorf("%w: %w", err, replica.ErrChanged)
+		}
+	}
+	delete(t.find(fromDir).children, fromName)
+	delete(t.listed[fromDir], fromName)
+	t.show(toDir, target, toName, n)
+	t.changed[from], t.changed[to] = true, true
 	return nil
 }
 

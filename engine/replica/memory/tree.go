@@ -47,6 +47,7 @@ type Tree struct {
 	listed  map[string]map[string]uint64       // directory, name: the version that was shown to the caller
 	settled map[string]map[string]object.Entry // directory, name: what the ancestor holds
 	changed map[string]bool                    // paths changed by anyone since they were settled
+	places  map[uint64]string                  // where directories were when they were settled, by id
 }
 
 // Op is an operation that Before may fail.
@@ -75,6 +76,7 @@ type node struct {
 	data     []byte // never changed in place
 	known    bool   // someone has hashed data
 	version  uint64 // changes with everything but the children
+	id       uint64 // of a directory: stays with it wherever it is
 	children map[string]*node
 }
 
@@ -84,7 +86,7 @@ func New(hash func(data []byte) object.Content) *Tree {
 		hash = SHA256
 	}
 	t := &Tree{hash: hash, clock: 1, listed: map[string]map[string]uint64{}, settled: map[string]map[string]object.Entry{},
-		changed: map[string]bool{}}
+		changed: map[string]bool{}, places: map[uint64]string{}}
 	t.root = &node{kind: object.Directory, mode: DirectoryMode, children: map[string]*node{}}
 	t.durable = t.root.clone()
 	return t
@@ -116,6 +118,9 @@ func (n *node) names() []string { return slices.Sorted(maps.Keys(n.children)) }
 func (t *Tree) touched(n *node) *node {
 	t.version++
 	n.version = t.version
+	if n.id == 0 {
+		n.id = t.version
+	}
 	return n
 }
 

@@ -52,7 +52,7 @@ func Run(t *testing.T, new func(t *testing.T) Subject) {
 		{"Remove", removing}, {"RemoveChanged", removingChanged}, {"Rename", renaming}, {"Vanished", vanished},
 		{"Batch", batch}, {"Sources", sources}, {"BadNames", badNames}, {"BadChanges", badChanges},
 		{"Subdirectory", subdirectory}, {"Dirty", dirty}, {"Settle", settling}, {"Cancelled", cancelled},
-		{"Concurrent", concurrent},
+		{"Concurrent", concurrent}, {"Relocate", relocating}, {"Was", tracking},
 		{"OptionalList", optionalList}, {"OptionalSet", optionalSet}, {"OptionalUnknown", optionalUnknown},
 		{"OptionalChanged", optionalChanged}, {"OptionalSettle", optionalSettle},
 	} {

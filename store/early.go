@@ -75,6 +75,14 @@ func (e *early) ask(ctx context.Context, name string, how func(context.Context, 
 	})
 }
 
+// ForgetEarly drops what was asked for when the store was opened and not used yet. It is for whoever keeps a store open
+// and is asked later: its first answer must not be from before the question.
+func (s *Store) ForgetEarly() {
+	s.early.mu.Lock()
+	defer s.early.mu.Unlock()
+	clear(s.early.answers)
+}
+
 func (e *early) close() {
 	e.cancel()
 	e.asking.Wait()

@@ -74,6 +74,18 @@ func TestEarlyHeadIsOld(t *testing.T) {
 	}
 }
 
+// TestForgetEarly: a store that stays open shows what another client has committed since it was opened.
+func TestForgetEarly(t *testing.T) {
+	p, r, w := known(t)
+	stays := p.open("reader") // has asked
+	stays.early.asking.Wait()
+	commitTree(t, r, w, putFile(t, w, "g", []byte("new")))
+	stays.ForgetEarly()
+	if _, h, err := headOf(t.Context(), stays); err != nil || h.Seq != 3 {
+		t.Errorf("shown commit %d, %v, where another client has made commit 3", h.Seq, err)
+	}
+}
+
 // TestEarlyRollback: what is asked early is checked like everything else.
 func TestEarlyRollback(t *testing.T) {
 	p, r, w := known(t)

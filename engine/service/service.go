@@ -106,6 +106,7 @@ func Watch(st *session.Store, r *session.Replica, opt Options) (*Service, error)
 }
 
 func open(st *session.Store, r *session.Replica, opt Options) (*Service, error) {
+	st.ForgetEarly() // who asks for a sync wants to see what was in the store when they asked
 	s := &Service{store: st, replica: r, opt: opt, began: time.Now(), syncing: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 		pace: pace{settle: opt.Settle, poll: firstPoll, slowest: slowestPoll[st.Config.General.Server.Kind]}}
 	path, err := socketPath(st.Config.Dir)

@@ -205,6 +205,28 @@ func TestSyncIsSeen(t *testing.T) {
 	}
 }
 
+// TestFirstSyncSeesAll: the first sync of a mount brings what was committed after the mount began.
+func TestFirstSyncSeesAll(t *testing.T) {
+	place := newStore(t)
+	a, b := run(t, newConfig(t, place)), run(t, newConfig(t, place))
+	a.write(t, "one", "1")
+	for _, r := range []*running{a, b} { // b remembers the tree
+		_, err := r.client.Sync(t.Context(), session.Request{})
+		must(t, err)
+	}
+	b.gone()
+	must(t, b.awaitEnd(t))
+	b = run(t, b.cfg)
+	a.write(t, "two", "2")
+	for _, r := range []*running{a, b} {
+		_, err := r.client.Sync(t.Context(), session.Request{})
+		must(t, err)
+	}
+	if !b.has(t, "two") {
+		t.Error("the first sync brought a state of the store from before it was asked for")
+	}
+}
+
 func (r *running) awaitEnd(t *testing.T) error {
 	t.Helper()
 	select {

@@ -69,3 +69,13 @@ func dropAgreement(state string) error {
 	}
 	return nil
 }
+
+// StoreID returns the id of the store that the configuration was used with on this machine.
+func StoreID(cfg *config.Config) (id [16]byte, known bool, err error) {
+	mem, err := store.OpenMemory(memoryPath(cfg))
+	if err != nil {
+		return id, false, err
+	}
+	id, known = mem.StoreID()
+	return id, known, nil
+}

@@ -149,24 +149,12 @@ func (s *Store) open(ctx context.Context, pass []byte, o Options) error {
 	opt.Memory, opt.CacheData = mem, o.KeepData
 	opt.Local = func(id [16]byte) (store.Cache, string) {
 		s.cache = cache.New(cache.DefaultDir(), fmt.Sprintf("%x", id), s.Config.Mount.Cache)
-		return s.cache, indexDir(s.cache)
+		return s.cache, s.cache.IndexDir()
 	}
 	if s.Store, err = store.Open(ctx, s.Backend, pass, opt); err != nil {
 		return errors.Join(err, s.closeCache())
 	}
 	return nil
-}
-
-// indexDir is where the local index of a store lies: beside its cache, disposable like it.
-func indexDir(c *cache.Cache) string {
-	if c.Dir() == "" {
-		return ""
-	}
-	path := c.Dir() + ".index"
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return ""
-	}
-	return path
 }
 
 // StoreOptions are what a configuration says of how to use a store.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 )
 
 // workerEnv makes the test binary a process that works on the cache in the directory that it names.
@@ -30,15 +32,18 @@ func TestMain(m *testing.M) {
 }
 
 const (
+	sharedStore = "00112233445566778899aabbccddeeff"
+
 	operations = 1000
 	perLine    = 20 // operations between two lines of progress
 )
 
-// work reads, adds, forgets, cleans, clears and damages, and returns an error as soon as a caller would see one.
+// work reads, adds, forgets, cleans, clears, trims and damages, and returns an error as soon as a caller would see one.
 func work(dir string, seed uint64) error {
 	random := rand.New(rand.NewPCG(seed, 1))
-	c := New(dir, "shared", 300_000)
+	c := New(dir, sharedStore, 300_000)
 	defer c.Close()
+	c.IndexDir()
 	for i := range operations {
 		if i%perLine == 0 {
 			fmt.Println(i)
@@ -56,6 +61,10 @@ func work(dir string, seed uint64) error {
 				return fmt.Errorf("clear: %w", err)
 			}
 		case x < 45:
+			if err := trimAll(dir, time.Duration(random.IntN(2))*time.Hour); err != nil {
+				return fmt.Errorf("trim: %w", err)
+			}
+		case x < 47:
 			os.RemoveAll(dir) // as a user may; it fails if others fill the directory meanwhile
 		case x < 60:
 			os.Truncate(c.path(keyOf(name, offset, length)), 100)
@@ -77,6 +86,16 @@ func work(dir string, seed uint64) error {
 		return fmt.Errorf("%d failures of the cache itself, of which the last took it out of use", s.Failed)
 	}
 	return nil
+}
+
+// trimAll is what ensync cache clean does.
+func trimAll(dir string, unused time.Duration) error {
+	parts, err := Parts(context.Background(), dir)
+	for _, p := range parts {
+		_, trimErr := Trim(context.Background(), dir, p.Store, time.Now().Add(time.Minute-unused))
+		err = errors.Join(err, trimErr)
+	}
+	return err
 }
 
 // TestProcesses lets 8 processes begin at once on a cache that does not exist. Each is killed twice in the middle of
@@ -103,7 +122,7 @@ func TestProcesses(t *testing.T) {
 		})
 	}
 	all.Wait()
-	c := New(dir, "shared", 300_000)
+	c := New(dir, sharedStore, 300_000)
 	defer c.Close()
 	if err := c.Clean(t.Context()); err != nil {
 		t.Error(err)

@@ -76,11 +76,9 @@ func (d *directory) inChunks(list func() []step, fn func([]step)) {
 		fn(steps[:n])
 		d.world.RUnlock()
 		done += n
-		if d.barrierDue() {
-			if err := d.barrier(d.ctx); err != nil {
-				d.cancel(err)
-				return
-			}
+		if err := d.barrierIfDue(d.ctx); err != nil {
+			d.cancel(err)
+			return
 		}
 	}
 }

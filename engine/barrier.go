@@ -46,11 +46,30 @@ func (p *pass) barrierDue() bool {
 		b.changes > 0 && time.Since(b.since) >= p.BarrierTime
 }
 
+// barrierIfDue is barrier if it is due. Of several workers who find that at once, the first one makes it, and the others
+// have nothing left to do.
+func (p *pass) barrierIfDue(ctx context.Context) error {
+	if !p.barrierDue() {
+		return nil
+	}
+	p.world.Lock()
+	defer p.world.Unlock()
+	if !p.barrierDue() {
+		return nil
+	}
+	return p.recordOrEnd(ctx)
+}
+
 // barrier makes everything done so far durable and records it; see the package's comment for the order. No worker is
 // between a change and its note while it runs. On replica.ErrLost, the client's part is recorded and the rest dropped.
 func (p *pass) barrier(ctx context.Context) error {
 	p.world.Lock()
 	defer p.world.Unlock()
+	return p.recordOrEnd(ctx)
+}
+
+// recordOrEnd is record, and the end of the pass if that fails. The world is held.
+func (p *pass) recordOrEnd(ctx context.Context) error {
 	err := p.record(ctx)
 	if err != nil {
 		p.cancel(err) // before anyone applies to another machine's state what was decided on the old one

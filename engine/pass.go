@@ -90,10 +90,11 @@ func (p *pass) worker() {
 			p.failed(v, v.dir, err)
 		}
 		p.finish(v)
-		if !p.looking && p.barrierDue() {
-			if err := p.barrier(p.ctx); err != nil {
-				p.cancel(err)
-			}
+		if p.looking {
+			continue
+		}
+		if err := p.barrierIfDue(p.ctx); err != nil {
+			p.cancel(err)
 		}
 	}
 }

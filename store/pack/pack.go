@@ -52,7 +52,8 @@ type Entry struct {
 // What directories and commits are made of comes behind the data of files, however it is added: a reader walks the one
 // first and then wants the other, and finds each in one piece.
 type Builder struct {
-	data, meta part
+	data part // its body begins with the head of the pack
+	meta part
 }
 
 // part is blocks back to back.
@@ -66,10 +67,7 @@ func NewBuilder(size int) *Builder { return &Builder{data: part{body: make([]byt
 
 // Size returns the length in bytes so far, without the table.
 func (b *Builder) Size() int {
-	if b.Empty() {
-		return 0
-	}
-	return HeadSize + len(b.data.body) + len(b.meta.body)
+	return len(b.data.body) + len(b.meta.body)
 }
 
 func (b *Builder) blocks() int { return len(b.data.table) + len(b.meta.table) }
@@ -84,6 +82,9 @@ func (b *Builder) Full(next int) bool {
 
 // Add appends a sealed block.
 func (b *Builder) Add(id object.ID, t block.Type, sealed []byte) {
+	if len(b.data.body) == 0 {
+		b.data.body = append(b.data.body, head...)
+	}
 	p := &b.meta
 	if t.Kind == block.Data || t.Kind == block.DataList {
 		p = &b.data
@@ -94,19 +95,14 @@ func (b *Builder) Add(id object.ID, t block.Type, sealed []byte) {
 
 // join returns head and all blocks, and where they are.
 func (b *Builder) join() ([]byte, []Entry) {
-	body := make([]byte, 0, b.Size()+b.Size()/8) // with room for the table
-	body = append(append(append(body, head...), b.data.body...), b.meta.body...)
-	table := append(b.data.table, b.meta.table...)
-	for i := range table {
-		table[i].Offset += int64(HeadSize)
-		if i >= len(b.data.table) {
-			table[i].Offset += int64(len(b.data.body))
-		}
+	for i := range b.meta.table {
+		b.meta.table[i].Offset += int64(len(b.data.body))
 	}
-	return body, table
+	return append(b.data.body, b.meta.body...), append(b.data.table, b.meta.table...)
 }
 
-// Finish returns the bytes of the pack, where seal makes overhead bytes more of the table, and the table.
+// Finish returns the bytes of the pack, where seal makes overhead bytes more of the table, and the table. The builder is
+// of no use then.
 func (b *Builder) Finish(overhead int, seal func([]byte) ([]byte, error)) ([]byte, []Entry, error) {
 	body, entries := b.join()
 	table := AppendTable(nil, entries)

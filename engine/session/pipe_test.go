@@ -41,6 +41,12 @@ func TestUploadIsBoundByBandwidth(t *testing.T) {
 	if traffic.Depth > 15 {
 		t.Errorf("%d round trips wait for one another", traffic.Depth)
 	}
+	if _, err := trySyncWith(t.Context(), cfg, Request{}, opt); err != nil {
+		t.Fatal(err)
+	}
+	if again := far.Traffic(); again.Depth != 1 {
+		t.Errorf("a sync with nothing to do: %d round trips; %+v", again.Depth, again)
+	}
 	if dirs == 100 && took > 2*line+30*rtt {
 		t.Errorf("it took %v", took)
 	}

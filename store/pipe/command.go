@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/term"
 )
 
 const (
@@ -29,13 +31,50 @@ const (
 )
 
 // Command returns a Dial that runs command by /bin/sh in the directory dir. It inherits standard error, and the
-// terminal if there is one, so that ssh can ask what it has to ask.
+// terminal if there is one, so that ssh can ask what it has to ask. What it says where nobody may look, errors repeat.
 func Command(command, dir string) Dial {
 	return func(ctx context.Context) (io.ReadWriteCloser, error) {
 		cmd := exec.Command("/bin/sh", "-c", command)
 		cmd.Dir, cmd.Stderr = dir, os.Stderr
-		return Start(cmd)
+		var said lastWords
+		if !term.IsTerminal(int(os.Stderr.Fd())) {
+			cmd.Stderr = io.MultiWriter(&said, os.Stderr)
+			cmd.WaitDelay = statusWait // somebody whom it started may keep standard error open for ever
+		}
+		p, err := Start(cmd)
+		if err != nil {
+			return nil, err
+		}
+		p.said = &said
+		return p, nil
 	}
+}
+
+// lastWords keeps the end of what is written.
+type lastWords struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (l *lastWords) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, b[max(0, len(b)-maxText):]...)
+	l.text = l.text[max(0, len(l.text)-maxText/4):]
+	return len(b), nil
+}
+
+// String is what was said, for the end of a message.
+func (l *lastWords) String() string {
+	if l == nil {
+		return ""
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if text := printable(string(l.text)); text != "" {
+		return fmt.Sprintf("; it said %q", text)
+	}
+	return ""
 }
 
 // Start runs a command, and connects with its standard input and output.
@@ -79,6 +118,7 @@ type Process struct {
 	out    *os.File
 	exited chan struct{}
 	status error // of Wait, when exited
+	said   *lastWords
 	once   sync.Once
 }
 
@@ -112,7 +152,7 @@ func (p *Process) ended() error {
 	case statusNotRunnable:
 		return final{fmt.Errorf("the command ended with %w: a program can't be run", exit)}
 	}
-	return fmt.Errorf("the command ended with %w", exit)
+	return fmt.Errorf("the command ended with %w%s", exit, p.said)
 }
 
 // Close ends the standard input and output; it does not wait. A command that goes on all the same is ended.

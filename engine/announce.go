@@ -68,13 +68,17 @@ func (s *syncer) came(ctx context.Context, dir string, announced []replica.Entry
 		now[e.Name] = e
 	}
 	var came []ancestor.Agreed
+	limits := s.limits(dir)
 	for _, want := range announced {
 		is := optional{}.mask(now[want.Name])
-		want = optional{}.mask(want) // of which it is told at the next sync again
+		want = limits.Shown(optional{}.mask(want), is) // of the rest it is told at the next sync again
 		if is.Kind == object.File && want.Kind == object.File && is.Content.Size == want.Content.Size && !is.Content.Known {
 			if is, err = s.Client.Hash(ctx, dir, is); err != nil {
 				continue
 			}
+		}
+		if limits.NoModes {
+			is.Mode = want.Mode
 		}
 		if is.Kind == want.Kind && (is.Kind == object.Absent || is.Equal(want)) {
 			came = append(came, ancestor.Agreed{Dir: dir, Entry: want})

@@ -198,7 +198,7 @@ func announced(steps []step, changes []replica.Change) []replica.Entry {
 		}
 		if changes[i].New == nil {
 			all = append(all, replica.Entry{Name: s.n.text()})
-		} else if e := *changes[i].New; s.trust && s.out.Agreed(e).Agrees(e) {
+		} else if e := *changes[i].New; s.out.Agreed(e).Agrees(e) {
 			all = append(all, e)
 		}
 	}

@@ -107,8 +107,8 @@ func (p *pass) serverSame(v *visit) (bool, error) {
 }
 
 // limits is what the client's file system can't keep of the entries of a directory.
-func (p *pass) limits(dir string) replica.Limits {
-	if limited, ok := p.Client.(replica.Limited); ok {
+func (s *syncer) limits(dir string) replica.Limits {
+	if limited, ok := s.Client.(replica.Limited); ok {
 		return limited.Limits(dir)
 	}
 	return replica.Limits{}

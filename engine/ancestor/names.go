@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 	"time"
 
 	"ensync/engine/replica"
@@ -15,6 +16,7 @@ type LocalName struct {
 	Dir   string // in the store
 	Store string // the name in the store
 	Local string // the name on this machine
+	Next  string // the one that it is about to get; it has one of the two
 	// Beside is the store's name of what is in the way of this one.
 	Beside string
 	Why    NameReason
@@ -32,8 +34,14 @@ const (
 	Refused   NameReason = "refused"   // the file system can't hold such a name
 )
 
+// Orphaned stands before Dir if that directory is gone, and nobody knows yet whether it was moved.
+const Orphaned = "\x00"
+
+// IsOrphan reports whether the directory of the name is gone.
+func (n LocalName) IsOrphan() bool { return strings.HasPrefix(n.Dir, Orphaned) }
+
 // IsAside reports whether a user should know.
-func (n LocalName) IsAside() bool { return n.Why != Respelled }
+func (n LocalName) IsAside() bool { return n.Why != Respelled && !n.IsOrphan() }
 
 // Issue tells that an entry was kept aside.
 func (n LocalName) Issue() Issue {
@@ -97,7 +105,7 @@ func (d *DB) ChangeLocalNames(ctx context.Context, drop, set []LocalName) error 
 
 func encodeName(n LocalName) []byte {
 	w := writer{b: []byte{version}}
-	for _, s := range []string{n.Dir, n.Store, n.Local, n.Beside, string(n.Why), n.DirID} {
+	for _, s := range []string{n.Dir, n.Store, n.Local, n.Next, n.Beside, string(n.Why), n.DirID} {
 		w.string(s)
 	}
 	w.int(n.Since.UnixNano())
@@ -109,7 +117,7 @@ func decodeName(b []byte) (LocalName, error) {
 	if v := r.take(1); len(v) != 1 || v[0] != version {
 		return LocalName{}, errEncoding
 	}
-	n := LocalName{Dir: r.string(), Store: r.string(), Local: r.string(), Beside: r.string(), Why: NameReason(r.string()),
+	n := LocalName{Dir: r.string(), Store: r.string(), Local: r.string(), Next: r.string(), Beside: r.string(), Why: NameReason(r.string()),
 		DirID: r.string(), Since: time.Unix(0, r.int()).UTC()}
 	if r.bad || len(r.b) != 0 {
 		return LocalName{}, errEncoding

@@ -91,8 +91,10 @@ func (t *Tree) spell(ctx context.Context, dir string, changes []replica.Change) 
 	for i, name := range fresh {
 		given[name] = spelled[i] == name
 	}
-	var drop, set []ancestor.LocalName
+	var drop, set, orphaned []ancestor.LocalName
 	for i, name := range fresh {
+		before, after := t.orphans(replica.Join(dir, name)) // it is of a directory that was here
+		drop, orphaned = append(drop, before...), append(orphaned, after...)
 		was, noted := differ.get(name)
 		var n ancestor.LocalName
 		switch {
@@ -100,13 +102,18 @@ func (t *Tree) spell(ctx context.Context, dir string, changes []replica.Change) 
 			n, err = t.free(dir, name, ancestor.Refused, set)
 		case spelled[i] == name && noted:
 			drop = append(drop, was) // of something that is gone
+			drop = append(drop, t.nothing(dir, name, name)...)
 			continue
-		case spelled[i] == name || was.Local == spelled[i]:
+		case spelled[i] == name:
+			drop = append(drop, t.nothing(dir, name, name)...)
+			continue
+		case was.Local == spelled[i]:
 			continue
 		case given[spelled[i]]:
 			n, err = t.free(dir, name, ancestor.Clash, set)
 			n.Beside = spelled[i]
 		default:
+			drop = append(drop, t.nothing(dir, name, spelled[i])...)
 			n, err = t.respelled(dir, name, spelled[i], set)
 		}
 		if err != nil {
@@ -115,7 +122,7 @@ func (t *Tree) spell(ctx context.Context, dir string, changes []replica.Change) 
 		given[n.Local] = true
 		set = append(set, n)
 	}
-	if err := t.change(ctx, drop, set); err != nil {
+	if err := t.change(ctx, drop, append(orphaned, set...)); err != nil {
 		return err
 	}
 	for _, n := range set {
@@ -124,6 +131,19 @@ func (t *Tree) spell(ctx context.Context, dir string, changes []replica.Change) 
 		}
 	}
 	return nil
+}
+
+// nothing returns the note that another name is this one here, if nothing is: what is about to get the name is not it.
+func (t *Tree) nothing(dir, store, local string) []ancestor.LocalName {
+	differ := t.of(dir)
+	n, ok := differ.get(differ.store(local))
+	if !ok || n.Local != local || n.Store == store {
+		return nil
+	}
+	if _, err := t.client.Spelling(t.path(dir), local); !errors.Is(err, replica.ErrNotExist) {
+		return nil
+	}
+	return []ancestor.LocalName{n}
 }
 
 // respelled notes another spelling, unless that is the name of something else.
@@ -149,6 +169,7 @@ const maxTries = 1000
 // free finds a name under which something can be kept aside. others are about to be noted, too.
 func (t *Tree) free(dir, store string, why ancestor.NameReason, others []ancestor.LocalName) (ancestor.LocalName, error) {
 	taken := t.of(dir).clone()
+	taken.drop(store) // a note of nothing, perhaps
 	for _, n := range others {
 		if n.Dir == dir {
 			taken.set(n)
@@ -192,6 +213,9 @@ func (t *Tree) clash(ctx context.Context, dir string, c replica.Change, failed r
 		switch {
 		case errors.Is(err, replica.ErrNotExist) && c.Old == nil:
 			// What was in the way went by another change: a rename in which only the case of letters changed.
+			if err := t.change(ctx, t.nothing(dir, given(c), want), nil); err != nil {
+				return replica.Result{Err: errors.Join(failed.Err, err)}
+			}
 			return t.client.Apply(ctx, local, []replica.Change{differ.change(c)})[0]
 		case err != nil:
 			return failed
@@ -267,7 +291,7 @@ func (t *Tree) giveBack(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// giveBackOne renames first and forgets then: a crash in between leaves a note of nothing.
+// giveBackOne renames first and forgets then: a crash in between leaves a note of nothing, or of two names.
 //
 // RACE: who looks at the old name in this instant finds nothing, and the directory is looked at again.
 func (t *Tree) giveBackOne(ctx context.Context, n ancestor.LocalName) error {
@@ -292,15 +316,18 @@ func (t *Tree) giveBackOne(ctx context.Context, n ancestor.LocalName) error {
 		if e.Name != n.Local {
 			continue
 		}
-		if r := t.client.Apply(ctx, dir, []replica.Change{{Old: &e, Rename: spelled[0]}})[0]; r.Err != nil {
+		n.Next = spelled[0]
+		if err := t.change(ctx, t.nothing(n.Dir, n.Store, n.Next), []ancestor.LocalName{n}); err != nil {
+			return err
+		}
+		if r := t.client.Apply(ctx, dir, []replica.Change{{Old: &e, Rename: n.Next}})[0]; r.Err != nil {
 			return nil // it is tried again
 		}
 		t.report(fmt.Sprintf("%q has its own name again, and is no longer %q", replica.Join(n.Dir, n.Store), n.Local))
-		if spelled[0] == n.Store {
+		if n.Next == n.Store {
 			return t.change(ctx, []ancestor.LocalName{n}, nil)
 		}
-		n.Local, n.Why, n.Beside = spelled[0], ancestor.Respelled, ""
-		return t.change(ctx, nil, []ancestor.LocalName{n})
+		return t.change(ctx, nil, []ancestor.LocalName{arrived(n)})
 	}
 	return nil
 }

@@ -91,6 +91,11 @@ func (n *names) compare(dir string, entries []object.Entry) (drop, set []ancesto
 	}
 	now := n.clone()
 	for store, name := range n.byStore {
+		if !listed[name.Local] && name.Next != "" && name.Next != store && listed[name.Next] {
+			now.set(arrived(name)) // a crash came before that was noted
+			set = append(set, arrived(name))
+			continue
+		}
 		// A program that saves may be about to put it back, so a note of nothing stays until it is agreed to be gone. It
 		// goes if the store's name is here, or if the user gave what had been renamed another name again.
 		if !listed[name.Local] && (listed[store] || name.Why == ancestor.Respelled && name.Beside != "") {
@@ -120,6 +125,12 @@ func (n *names) compare(dir string, entries []object.Entry) (drop, set []ancesto
 		set = append(set, name)
 	}
 	return drop, set
+}
+
+// arrived is a name that was kept aside, when it has its own again, as the file system spells it.
+func arrived(n ancestor.LocalName) ancestor.LocalName {
+	n.Local, n.Next, n.Why, n.Beside = n.Next, "", ancestor.Respelled, ""
+	return n
 }
 
 // fresh returns a name for the store that nothing has.

@@ -213,8 +213,19 @@ func (t *Tree) Open(ctx context.Context, dir string, e object.Entry) (io.ReadClo
 // Learn implements replica.Learner.
 func (t *Tree) Learn(dir string, e object.Entry) { t.client.Learn(t.path(dir), *t.of(dir).entry(&e)) }
 
-// Save implements replica.Learner.
-func (t *Tree) Save(ctx context.Context) error { return t.client.Save(ctx) }
+// Save implements replica.Learner. The sync is through: notes of directories that nobody found are dropped.
+func (t *Tree) Save(ctx context.Context) error {
+	var drop []ancestor.LocalName
+	for _, n := range t.below("") {
+		if n.IsOrphan() {
+			drop = append(drop, n)
+		}
+	}
+	if err := t.change(ctx, drop, nil); err != nil {
+		return err
+	}
+	return t.client.Save(ctx)
+}
 
 // Peek implements replica.Peeker. Names that differ are shown as they are on this machine: it is only to see how much there is.
 func (t *Tree) Peek(ctx context.Context, dir string, e object.Entry) ([]object.Entry, error) {
@@ -258,20 +269,33 @@ func (t *Tree) Settle(ctx context.Context, dir string, entries []object.Entry) e
 	if err := t.client.Settle(ctx, t.path(dir), there); err != nil || t.isPlain() {
 		return err
 	}
-	var drop []ancestor.LocalName
+	var drop, set []ancestor.LocalName
 	for i, e := range entries {
 		if e.Kind != object.Absent {
 			continue
 		}
-		if _, err := t.client.Spelling(t.path(dir), there[i].Name); !errors.Is(err, replica.ErrNotExist) {
+		now, err := t.client.Spelling(t.path(dir), there[i].Name)
+		if err != nil && !errors.Is(err, replica.ErrNotExist) || err == nil && differ.store(now) == e.Name {
 			continue // only the agreement is gone
 		}
 		if n, ok := differ.get(e.Name); ok {
 			drop = append(drop, n)
 		}
-		drop = append(drop, t.below(replica.Join(dir, e.Name))...)
+		was, orphaned := t.orphans(replica.Join(dir, e.Name))
+		drop, set = append(drop, was...), append(set, orphaned...)
 	}
-	return t.change(ctx, drop, nil)
+	return t.change(ctx, drop, set)
+}
+
+// orphans returns the notes in a directory that is gone and in all below, and what becomes of them: until the sync is
+// through, its user may turn out to have moved it.
+func (t *Tree) orphans(dir string) (drop, set []ancestor.LocalName) {
+	drop = t.below(dir)
+	for _, n := range drop {
+		n.Dir = ancestor.Orphaned + n.Dir
+		set = append(set, n)
+	}
+	return drop, set
 }
 
 // below returns the names that differ in a directory and in all below it.

@@ -218,6 +218,8 @@ var stories = []struct {
 	{"made on a decomposing one", foldtest.HFS, "", "", "write " + nfc + "=1", nfd + "=1", ""},
 	{"only lower case", foldtest.DOS, "write Src/File=1; write x=2", "write SRC/other=3; write Src/d/X=4", "write src/file=5",
 		"SRC/other=3 Src/File=5 Src/d/X=4 x=2", "src/d/x=4 src/file=5 src~aside1/other=3 x=2"},
+	{"a directory in lower case", foldtest.DOS, "write D/x=1", "mv D d; write d/y=2", "", "d/x=1 d/y=2", ""},
+	{"deleted, and made in lower case", foldtest.DOS, "write F=1; write x=2", "rm F; write f=3", "", "f=3 x=2", ""},
 	{"refused names", foldtest.VFAT, "", "write what?=1; write a:b.txt=2; write dir:/f=3; write x=4", "",
 		"a:b.txt=2 dir:/f=3 what?=1 x=4", "a_b~aside1.txt=2 dir_~aside1/f=3 what_~aside1=1 x=4"},
 	{"names refused oddly", foldtest.Drive, "", "write what?=1; write " + nfc + "=2; write x=3", "write y=4",
@@ -448,5 +450,25 @@ func TestNoSymlinks(t *testing.T) {
 	plain.sync()
 	if got, want := plain.String(), "a=1 l->a z/b=2"; got != want {
 		t.Errorf("plain has %s, not %s", got, want)
+	}
+}
+
+// TestKilledWithoutModes: what an interrupted sync brought is not taken for what a user made.
+func TestKilledWithoutModes(t *testing.T) {
+	for granted := int64(0); granted < 8; granted++ {
+		store := remotetest.New(memory.SHA256)
+		plain, fold := newMachine(t, store, scratch(t)), newMachine(t, store, foldtest.New(t, foldtest.VFAT))
+		plain.do("write f=1; write F=2; write what?=3; write d/x=4; write d/y=5")
+		plain.sync()
+		fold.dying(granted)
+		fold.try()
+		fold.start()
+		plain.do("write f=11; write F=12; write what?=13; write d/x=14; write d/y=15")
+		plain.sync()
+		for range 2 {
+			fold.sync()
+			plain.sync()
+		}
+		settled(t, plain, fold, "F=12 d/x=14 d/y=15 f=11 what?=13", "F=12 d/x=14 d/y=15 f~aside1=11 what_~aside1=13")
 	}
 }

@@ -45,8 +45,8 @@ func (h *handle) fill(ctx context.Context, c replica.Change) (in incoming, err e
 	if err = h.setOptional(fd, e, in.st); err != nil {
 		return in, err
 	}
-	if c.Old != nil && c.Old.Kind == object.File {
-		copyACL(h.fd(), c.Old.Name, fd) // which the mode then masks, as chmod(2) does
+	if err = h.keepAttributes(fd, c); err != nil {
+		return in, err
 	}
 	if err = h.tolerate(unix.Fchmod(fd, c.New.Mode)); err != nil {
 		return in, err

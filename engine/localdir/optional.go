@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readOptional fills in owner, group and extended attributes of what looks like st, as far as they are asked for: of the
-// entry of that name, or, if it is "", of what the handle itself is.
+// readOptional fills in owner, group and extended attributes of what looks like st, as far as they are asked for: of that
+// name in the open directory fd, or, without a name, of what is open as fd.
 func (d *Dir) readOptional(fd int, name string, st stat, e *object.Entry) {
 	if d.owners && e.Kind != object.Special {
 		e.User, e.Group = ids.Users.Owner(st.uid), ids.Groups.Owner(st.gid)
@@ -46,8 +46,8 @@ func (h *handle) sameOptional(name string, e *object.Entry, st stat) error {
 	return nil
 }
 
-// inherit returns e, and what it does not say of owner, group and extended attributes as the file has them that it takes
-// the place of: a new version of a file is still that user's file.
+// inherit returns what shall be there, with the owner and group of what it takes the place of if it does not say others: a
+// new version of a file is still that user's file.
 func (h *handle) inherit(c replica.Change) object.Entry {
 	e := *c.New
 	if c.Old == nil || c.Old.Kind != e.Kind {
@@ -57,13 +57,24 @@ func (h *handle) inherit(c replica.Change) object.Entry {
 	if err != nil || st.kind() != e.Kind {
 		return e // the last look will see it
 	}
-	was := object.Entry{User: ids.Users.Owner(st.uid), Group: ids.Groups.Owner(st.gid)}
-	if e.Kind == object.File && e.Xattrs == "" {
-		if was.Xattrs = readXattrs(h.fd(), c.Old.Name); was.Xattrs == object.XattrsTooLarge {
-			was.Xattrs = ""
-		}
+	return e.WithUnknownFrom(object.Entry{User: ids.Users.Owner(st.uid), Group: ids.Groups.Owner(st.gid)})
+}
+
+// keepAttributes gives the new version of a file, open as fd, the access control list of the old one, and its extended
+// attributes unless the change says others.
+func (h *handle) keepAttributes(fd int, c replica.Change) error {
+	if c.Old == nil || c.Old.Kind != object.File {
+		return nil
 	}
-	return e.WithUnknownFrom(was)
+	copyACL(h.fd(), c.Old.Name, fd) // which the mode then masks, as chmod(2) does
+	if c.New.Xattrs != "" {
+		return nil
+	}
+	set, err := xattrsOf(h.fd(), c.Old.Name)
+	if err != nil || len(set) == 0 {
+		return nil // there are none that we could keep
+	}
+	return h.setXattrs(fd, c.New.Name, set)
 }
 
 // setOptional gives an open file or directory the owner, group and extended attributes that e knows. What can't be had
@@ -75,7 +86,11 @@ func (h *handle) setOptional(fd int, e object.Entry, was stat) error {
 	if e.Xattrs == "" || e.Kind == object.Symlink {
 		return nil
 	}
-	return h.setXattrs(fd, e)
+	want, err := e.Xattrs.Parse()
+	if err != nil {
+		return err
+	}
+	return h.setXattrs(fd, e.Name, want)
 }
 
 // setOwner changes user and group if they are others, each alone if both together can't be.
@@ -112,12 +127,8 @@ func (h *handle) setOwner(e object.Entry, was stat, chown func(uid, gid int) err
 
 const ownersStay = "owners can't be set here (%q: %v); files stay with whom they are, and the store keeps the owners it has"
 
-// setXattrs makes the extended attributes those of e.
-func (h *handle) setXattrs(fd int, e object.Entry) error {
-	want, err := e.Xattrs.Parse()
-	if err != nil {
-		return err
-	}
+// setXattrs makes the extended attributes those that are wanted.
+func (h *handle) setXattrs(fd int, name string, want map[string][]byte) error {
 	has, err := xattrsOf(fd, "")
 	if err != nil && !unsupported(err) {
 		return err
@@ -137,7 +148,7 @@ func (h *handle) setXattrs(fd int, e object.Entry) error {
 		if !h.d.xattrs {
 			return nil
 		}
-		h.d.report(fmt.Sprintf("%q does not get all its extended attributes here (%v); the store keeps them", h.path(e.Name), failed))
+		h.d.report(fmt.Sprintf("%q does not get all its extended attributes here (%v); the store keeps them", h.path(name), failed))
 		return nil
 	}
 	return failed

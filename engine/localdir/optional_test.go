@@ -89,6 +89,33 @@ func TestAccessControlList(t *testing.T) {
 	}
 }
 
+// TestAttributesTooLargeToTravel stay with the file, whatever comes in.
+func TestAttributesTooLargeToTravel(t *testing.T) {
+	root, err := os.MkdirTemp("/dev/shm", "") // ext4 has no room for so many
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(root) })
+	u := optionalUser{user{root}}
+	d := open(t, root, "", localdir.Options{Owner: true, Xattrs: true})
+	big := make([]byte, 60_000)
+	if err := errors.Join(u.Write("f", "old"), u.SetXattr("f", "user.a", big), u.SetXattr("f", "user.b", big)); err != nil {
+		t.Skip(err)
+	}
+	entries, err := d.List(t.Context(), "")
+	if err != nil || entries[0].Xattrs != object.XattrsTooLarge {
+		t.Fatalf("listed %q, %v", entries[0].Xattrs, err)
+	}
+	c := newFile("f", "new")
+	c.Old = &entries[0]
+	if res := d.Apply(t.Context(), "", []replica.Change{c}); res[0].Err != nil || res[0].Entry.Xattrs != object.XattrsTooLarge {
+		t.Fatalf("%+v, %v", res[0].Entry, res[0].Err)
+	}
+	if n, err := unix.Getxattr(u.at("f"), "user.b", make([]byte, len(big))); err != nil || n != len(big) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
 // TestOwnerThatCantBeSet: the file comes all the same, it is said once, and no set-uid file of root's is made of another's.
 func TestOwnerThatCantBeSet(t *testing.T) {
 	var said []string

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -183,9 +184,12 @@ func process(ctx context.Context, command string) (Credentials, error) {
 	ctx, cancel := context.WithTimeout(ctx, processTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	// A group of its own, so that what it started ends with it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 100 * time.Millisecond
 	var out limited
-	cmd.Stdout, cmd.Stderr, cmd.Stdin = &out, os.Stderr, os.Stdin
+	cmd.Stdout, cmd.Stderr = &out, os.Stderr
 	err := cmd.Run()
 	if cause := ctx.Err(); cause != nil {
 		return Credentials{}, fmt.Errorf("credential_process: %w", cause)

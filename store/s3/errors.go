@@ -35,6 +35,11 @@ type refusal struct {
 	Code    string
 	Message string
 	Region  string
+	status  int
+}
+
+func (r *refusal) Error() string {
+	return fmt.Sprintf("the server says %d %s: %s", r.status, r.Code, r.Message)
 }
 
 // parseRefusal reads an error's body. nil says that it is not S3 that speaks: a portal, a proxy, a broken server.
@@ -67,7 +72,8 @@ func failure(status int, body []byte) error {
 	if r == nil {
 		return bare(status)
 	}
-	said := fmt.Errorf("the server says %d %s: %s", status, r.Code, r.Message)
+	r.status = status
+	var said error = r
 	switch r.Code {
 	case "NoSuchKey":
 		if status == http.StatusNotFound {

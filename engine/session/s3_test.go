@@ -67,7 +67,7 @@ func TestS3Requests(t *testing.T) {
 		}
 		got := m.client.Requests()
 		t.Logf("%-15s %+v", what, got)
-		if got.Gets > most.Gets || got.Puts > most.Puts || got.Lists > most.Lists || got.Deletes > 0 || got.Heads > 0 {
+		if got.Gets > most.Gets || got.Puts > most.Puts || got.Lists > most.Lists || got.Deletes > most.Deletes || got.Heads > 0 {
 			t.Errorf("%s: %+v is more than %+v", what, got, most)
 		}
 	}
@@ -75,7 +75,8 @@ func TestS3Requests(t *testing.T) {
 	step("second machine", b, s3.Requests{Gets: 20 + int64(dirs/5), Lists: 2})
 	for i := range 3 {
 		writeNoise(t, filepath.Join(a.cfg.General.Path, "d0000", "f000007"), uint64(1_000_000+i), 5000)
-		step("one file", a, s3.Requests{Gets: 3, Puts: 3, Lists: 1})
+		// What is deleted is the index objects of a first sync in many steps, once they were merged.
+		step("one file", a, s3.Requests{Gets: 3, Puts: 3, Lists: 1, Deletes: int64(dirs) / 20})
 		step("it arrives", b, s3.Requests{Gets: 7, Lists: 1})
 	}
 	step("nothing", a, s3.Requests{Gets: 3})

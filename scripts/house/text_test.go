@@ -84,11 +84,11 @@ func TestLinks(t *testing.T) {
 // TestMakeTargets: what the README tells people to type exists.
 func TestMakeTargets(t *testing.T) {
 	targets := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^([a-z-]+):`).FindAllStringSubmatch(read(t, "Makefile"), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^([a-z0-9-]+):`).FindAllStringSubmatch(read(t, "Makefile"), -1) {
 		targets[m[1]] = true
 	}
 	var missing []string
-	for _, m := range regexp.MustCompile("(?m)(?:`|^\\s*)make ([a-z-]+)").FindAllStringSubmatch(read(t, "README.md"), -1) {
+	for _, m := range regexp.MustCompile("(?m)(?:`|^\\s*)make ([a-z0-9-]+)").FindAllStringSubmatch(read(t, "README.md"), -1) {
 		if !targets[m[1]] {
 			missing = append(missing, m[1])
 		}

@@ -19,13 +19,16 @@ const maxGroup = 2048
 type group struct {
 	ops     []op
 	touched map[string]bool // names
+	inodes  map[Ino]bool    // that these names meant: links of one file count each other
 	notices []Notice
 	done    []int // indexes of the changes
 	times   bool
 }
 
+func newGroup() *group { return &group{touched: map[string]bool{}, inodes: map[Ino]bool{}} }
+
 // Apply changes entries of one directory. Each change holds whole or not at all, also across a crash; all that were
-// accepted are one record, unless they concern the same name twice or are very many. New content is not fetched: the
+// accepted are one record, unless they concern the same name or file twice or are very many. New content is not fetched: the
 // file refers to the store. A file whose content changes becomes a new inode, and who has the old one open keeps it.
 func (t *Tree) Apply(ctx context.Context, dir string, changes []replica.Change) []replica.Result {
 	results := make([]replica.Result, len(changes))
@@ -41,7 +44,7 @@ func (t *Tree) Apply(ctx context.Context, dir string, changes []replica.Change) 
 	defer t.mu.Unlock()
 	defer t.trim()
 	d, _, err := t.resolve(dir)
-	g := &group{touched: map[string]bool{}}
+	g := newGroup()
 	for i, c := range changes {
 		if results[i].Err == nil {
 			results[i].Err = err
@@ -49,13 +52,14 @@ func (t *Tree) Apply(ctx context.Context, dir string, changes []replica.Change) 
 		if results[i].Err != nil {
 			continue
 		}
-		if from, to := namesOf(c); g.touched[from] || g.touched[to] || len(g.ops) > maxGroup {
+		from, to := namesOf(c)
+		was := d.dir.names[from].ino
+		if g.touched[from] || g.touched[to] || g.inodes[was] || len(g.ops) > maxGroup {
 			t.finishGroup(d, g, changes, results)
-			g = &group{touched: map[string]bool{}}
+			g = newGroup()
 		}
 		if results[i].Err = t.plan(d, g, c, staged[i]); results[i].Err == nil {
-			from, to := namesOf(c)
-			g.touched[from], g.touched[to] = true, true
+			g.touched[from], g.touched[to], g.inodes[was] = true, true, was != 0
 			g.done = append(g.done, i)
 		}
 	}
@@ -122,7 +126,7 @@ func (t *Tree) report(d *inode, g *group, changes []replica.Change, results []re
 			continue
 		}
 		if n, err := t.child(d, name); err == nil {
-			e := t.show(n, name)
+			e := t.show(d, n, name)
 			results[i].Entry = &e
 		}
 	}
@@ -349,7 +353,7 @@ func (t *Tree) stage(ctx context.Context, source replica.Source, announced objec
 	if err == nil && c.Size != int64(w.off) {
 		err = fmt.Errorf("%w: %d bytes hashed, %d read", io.ErrUnexpectedEOF, c.Size, w.off)
 	}
-	c.Known, c.Data = true, nil
+	c.Known = true
 	if err == nil && announced.Known && !announced.Same(c) {
 		err = errors.New("its content is not what was announced; the next sync tries again")
 	}
@@ -363,7 +367,7 @@ func (t *Tree) stage(ctx context.Context, source replica.Source, announced objec
 	if err != nil {
 		return 0, err
 	}
-	return a.Ino, t.commit(op{code: opInode, ino: a.Ino, mask: fHash, state: &state{hash: c, hashGen: n.gen}})
+	return a.Ino, t.commit(hashed(n, c))
 }
 
 // unstage gives back the reference that stage took; without a name, the file ends. t.mu is held.

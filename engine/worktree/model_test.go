@@ -323,6 +323,7 @@ func (m *model) settling() {
 		m.ok(err)
 		m.ok(r.Close())
 		list[i].Content = m.blocks.put(data)
+		m.Learn(p, list[i])
 	}
 	m.ok(m.Sync(ctx))
 	m.ok(m.Settle(ctx, p, list))

@@ -262,7 +262,14 @@ func (t *Tree) Link(ctx context.Context, ino, parent Ino, name string) (Attr, er
 	if err := t.flush(n); err != nil {
 		return Attr{}, err
 	}
-	return t.makeInode(ino, []op{t.linkCount(n, n.nlink+1), {code: opName, ino: parent, name: name, child: ino}, t.timesOf(d)})
+	link := t.linkCount(n, n.nlink+1)
+	link.mask |= fHeir // with a name again, it is nobody's heir
+	ops := []op{link, {code: opName, ino: parent, name: name, child: ino}, t.timesOf(d)}
+	a, err := t.makeInode(ino, ops)
+	if err == nil {
+		delete(t.heirs, ino)
+	}
+	return a, err
 }
 
 // Unlink removes a name that is no directory's.

@@ -15,14 +15,6 @@ import (
 
 var _ replica.Client = (*Tree)(nil)
 
-// opening is what the reconciler has seen of a file whose content nobody knows yet.
-type opening struct {
-	listed uint64 // generation that List showed
-	read   uint64 // generation that Open read, if reads > 0
-	mixed  bool   // Open has read different generations
-	reads  int
-}
-
 // resolve returns the directory at a path of the replica. moved says that one above it, or it, came to another path.
 func (t *Tree) resolve(path string) (d *inode, moved bool, err error) {
 	d, err = t.getDir(RootIno)
@@ -67,6 +59,7 @@ func (t *Tree) List(ctx context.Context, dir string) ([]object.Entry, error) {
 	}
 	entries := make([]object.Entry, 0, d.dir.live)
 	fresh := false
+	delete(t.shown, d.ino)
 	for name, e := range d.dir.names {
 		if e.ino == 0 {
 			continue
@@ -76,7 +69,7 @@ func (t *Tree) List(ctx context.Context, dir string) ([]object.Entry, error) {
 			return nil, wrap("list", replica.Join(dir, name), err)
 		}
 		fresh = fresh || e.fresh
-		entries = append(entries, t.show(n, name))
+		entries = append(entries, t.show(d, n, name))
 	}
 	if fresh {
 		if err := t.commitFreeing(op{code: opListed, ino: d.ino}); err != nil {
@@ -85,20 +78,6 @@ func (t *Tree) List(ctx context.Context, dir string) ([]object.Entry, error) {
 	}
 	slices.SortFunc(entries, func(a, b object.Entry) int { return strings.Compare(a.Name, b.Name) })
 	return entries, nil
-}
-
-// show returns an entry for the reconciler, and remembers what it was shown.
-func (t *Tree) show(n *inode, name string) object.Entry {
-	if replica.Reserved(name) {
-		return object.Entry{Name: name, Kind: object.Special}
-	}
-	e := t.entry(n, name)
-	if e.Kind == object.File && !e.Content.Known {
-		o := t.opened[n.ino]
-		o.listed = n.gen
-		t.opened[n.ino] = o
-	}
-	return e
 }
 
 // Dirty reports whether anything in dir or below changed since it was settled. It takes a look at each directory of
@@ -139,16 +118,8 @@ func (t *Tree) asListed(dir *inode, e *object.Entry) (*inode, error) {
 	if now.ModTime != e.ModTime || now.Content.Size != e.Content.Size {
 		return nil, replica.ErrChanged
 	}
-	switch {
-	case e.Content.Known:
-		if !e.Content.Same(now.Content) {
-			return nil, replica.ErrChanged
-		}
-	case now.Content.Known: // it became known since; what it was then, was the same generation
-	default:
-		if o, ok := t.opened[n.ino]; !ok || o.listed != n.gen {
-			return nil, replica.ErrChanged
-		}
+	if e.Content.Known && !e.Content.Same(now.Content) || !e.Content.Known && !t.isAsShown(dir, n, e.Name) {
+		return nil, replica.ErrChanged
 	}
 	return n, nil
 }
@@ -198,39 +169,36 @@ func (t *Tree) snapshot(ctx context.Context, n *inode) (*snapshot, error) {
 // Open reads e's content as of now, even while it is being written. It fails with ErrChanged if the file is not as
 // listed; once open, it reads exactly that content.
 func (t *Tree) Open(ctx context.Context, dir string, e object.Entry) (io.ReadCloser, error) {
-	s, _, err := t.openListed(ctx, dir, e)
+	s, err := t.openListed(ctx, dir, e)
 	if err != nil {
 		return nil, wrap("open", replica.Join(dir, e.Name), err)
 	}
 	return s, nil
 }
 
-func (t *Tree) openListed(ctx context.Context, dir string, e object.Entry) (*snapshot, *inode, error) {
+func (t *Tree) openListed(ctx context.Context, dir string, e object.Entry) (*snapshot, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := ctx.Err(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	d, _, err := t.resolve(dir)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	n, err := t.asListed(d, &e)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if !n.isFile() {
-		return nil, nil, fmt.Errorf("it is a %v, not a file", e.Kind)
+		return nil, fmt.Errorf("it is a %v, not a file", e.Kind)
 	}
 	s, err := t.snapshot(ctx, n)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	o := t.opened[n.ino]
-	o.mixed = o.mixed || o.reads > 0 && o.read != n.gen
-	o.read, o.reads = n.gen, o.reads+1
-	t.opened[n.ino] = o
-	return s, n, nil
+	t.noteRead(d, n, e.Name)
+	return s, nil
 }
 
 // Hash makes e's content known, and remembers it for as long as it stays.
@@ -274,9 +242,7 @@ func (t *Tree) Hash(ctx context.Context, dir string, e object.Entry) (object.Ent
 	}
 	if err == nil {
 		c.Known = true
-		kept := c
-		kept.Data = nil // it is in the extents
-		err = t.commit(op{code: opInode, ino: ino, mask: fHash, state: &state{hash: kept, hashGen: gen}})
+		err = t.commit(hashed(n, c))
 	}
 	if err != nil {
 		return e, wrap("hash", path, err)
@@ -351,7 +317,7 @@ func (t *Tree) settleOps(d *inode, e object.Entry) (ops []op, err error) {
 	}
 	seen := t.entry(n, e.Name)
 	if e.Kind == object.File && seen.Kind == object.File {
-		if !e.Content.Known || !t.agrees(n, e.Content) {
+		if !n.content().Same(e.Content) { // proven, or it is not so: sizes and times prove nothing
 			return nil, nil
 		}
 		seen.Content = e.Content
@@ -361,24 +327,11 @@ func (t *Tree) settleOps(d *inode, e object.Entry) (ops []op, err error) {
 				return nil, err
 			}
 		}
-		if n.isFile() {
-			delete(t.opened, n.ino)
-		}
 	}
 	if isAgreed(seen, e) && (now.dirty || d.stale) {
 		ops = append(ops, settled)
 	}
 	return ops, nil
-}
-
-// agrees reports whether a file's content at this moment is known to be c: it was hashed, or everything that the
-// reconciler read of it was of the present generation, and it says that what it read is c.
-func (t *Tree) agrees(n *inode, c object.Content) bool {
-	if known := n.content(); known.Known {
-		return known.Same(c)
-	}
-	o := t.opened[n.ino]
-	return o.reads > 0 && !o.mixed && o.read == n.gen && c.Size == int64(n.size)
 }
 
 // adoptBase makes the store's copy the content of a file.
@@ -392,8 +345,7 @@ func (t *Tree) adoptBase(n *inode, c object.Content) ([]op, error) {
 		defer t.releaseView(v)
 		for _, e := range v.pieces {
 			if e.kind == nowhere && n.base.Known && int64(len(n.base.Data)) != n.base.Size {
-				o.mask, o.state = fHash, &state{hash: c, hashGen: n.gen}
-				return []op{o}, nil
+				return []op{hashed(n, c)}, nil
 			}
 		}
 		o.state.base.Data = make([]byte, c.Size)

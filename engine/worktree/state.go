@@ -134,7 +134,7 @@ func (t *Tree) drop(ino Ino) {
 	delete(t.inodes, ino)
 	delete(t.dirty, ino)
 	delete(t.orphans, ino)
-	delete(t.opened, ino)
+	delete(t.shown, ino)
 	delete(t.heirs, ino)
 	t.gone[ino] = true
 }

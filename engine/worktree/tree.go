@@ -48,14 +48,14 @@ type Tree struct {
 	mu         sync.Mutex
 	broken     error
 	inodes     map[Ino]*inode
-	dirty      map[Ino]*inode // unsaved
-	gone       map[Ino]bool   // since the last checkpoint
-	savingGone map[Ino]bool   // in the checkpoint that is being written
-	orphans    map[Ino]bool   // inodes without a name
-	refs       map[Ino]uint64 // the kernel's
-	opened     map[Ino]opening
-	origins    map[Ino]string // where directories that were moved were agreed to be; see leaves
-	heirs      map[Ino]bool   // edited since the reconciler took their name; see heir
+	dirty      map[Ino]*inode           // unsaved
+	gone       map[Ino]bool             // since the last checkpoint
+	savingGone map[Ino]bool             // in the checkpoint that is being written
+	orphans    map[Ino]bool             // inodes without a name
+	refs       map[Ino]uint64           // the kernel's
+	shown      map[Ino]map[string]shown // by directory and name
+	origins    map[Ino]string           // where directories that were moved were agreed to be; see leaves
+	heirs      map[Ino]bool             // edited since the reconciler took their name; see heir
 	next       Ino
 	trimAt     int // see trim
 
@@ -96,7 +96,7 @@ func Open(ctx context.Context, stateDir string, key [32]byte, blocks Blocks, opt
 		return nil, err
 	}
 	t := &Tree{opt: opt, blocks: blocks, lock: lock, inodes: map[Ino]*inode{}, dirty: map[Ino]*inode{},
-		gone: map[Ino]bool{}, orphans: map[Ino]bool{}, refs: map[Ino]uint64{}, opened: map[Ino]opening{}, heirs: map[Ino]bool{}, origins: map[Ino]string{},
+		gone: map[Ino]bool{}, orphans: map[Ino]bool{}, refs: map[Ino]uint64{}, shown: map[Ino]map[string]shown{}, heirs: map[Ino]bool{}, origins: map[Ino]string{},
 		next: RootIno + 1, changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), savedAt: opt.Now()}
 	t.bases.blocks = blocks
 	if err := t.recover(ctx, stateDir, key); err != nil {

@@ -27,6 +27,7 @@ type machine struct {
 	tree   *memory.Tree
 	past   *ancestor.DB
 	mode   string
+	own    *rules.Set // nil: mode for everything
 	set    *rules.Set // nil: mode is for all
 	events []Event
 }
@@ -51,6 +52,9 @@ func (w *world) add(mode string) *machine {
 }
 
 func (m *machine) rules() *rules.Set {
+	if m.own != nil {
+		return m.own
+	}
 	if m.set != nil {
 		return m.set
 	}

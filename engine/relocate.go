@@ -54,8 +54,8 @@ func newCandidates() *candidates {
 	return c
 }
 
-// maxGone bounds what is remembered: memory, about 200 bytes each.
-const maxGone = 100_000
+// maxRemembered bounds what is remembered of either kind: memory, about 300 bytes each.
+const maxRemembered = 100_000
 
 // canRelocate reports whether moves are looked for.
 func (s *syncer) canRelocate() bool {
@@ -92,9 +92,16 @@ func (c *candidates) note(n name, path, mark string) {
 		}
 		c.went(Remote, path, n.client, key)
 	case here != object.Absent && there == object.Absent && known == object.Absent && movable(n.client):
-		c.fresh[Local] = append(c.fresh[Local], arrival{path, n.client})
+		c.came(Local, path, n.client)
 	case there != object.Absent && here == object.Absent && known == object.Absent && movable(n.server):
-		c.fresh[Remote] = append(c.fresh[Remote], arrival{path, n.server})
+		c.came(Remote, path, n.server)
+	}
+}
+
+func (c *candidates) came(side Side, path string, e replica.Entry) {
+	if len(c.fresh[side]) < maxRemembered {
+		e.Content.Data = nil
+		c.fresh[side] = append(c.fresh[side], arrival{path, e})
 	}
 }
 
@@ -111,7 +118,7 @@ func contentKey(e replica.Entry) string {
 }
 
 func (c *candidates) went(side Side, path string, other replica.Entry, key string) {
-	if len(c.gone[side]) >= maxGone {
+	if len(c.gone[side]) >= maxRemembered {
 		return
 	}
 	c.gone[side] = append(c.gone[side], relocation{side: 1 - side, from: path, entry: other})

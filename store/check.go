@@ -39,7 +39,7 @@ func (p Problem) String() string {
 // It changes nothing.
 func (s *Store) Check(ctx context.Context, readData bool, report func(Problem)) error {
 	c := &checker{s: s, ctx: ctx, readData: readData, report: report, seen: map[blockName]bool{}}
-	for _, step := range []func() error{c.keys, c.indexes, c.packs, c.roots} {
+	for _, step := range []func() error{c.keys, c.indexes, c.packs, c.roots, c.losses} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -260,6 +260,15 @@ func (c *checker) isTold(t block.Type, id object.ID) error {
 			return err
 		}
 	}
+}
+
+// losses says of all that is missing together what it looks like.
+func (c *checker) losses() error {
+	loss, err := c.s.Lost(c.ctx)
+	if err == nil && loss != nil {
+		err = loss
+	}
+	return c.found("", c.s.b.Location(), err)
 }
 
 // checkContent looks whether all blocks of a content are where the indexes say, or opens them.

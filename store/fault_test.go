@@ -214,7 +214,7 @@ func TestMissingObject(t *testing.T) {
 		c, err := Open(t.Context(), b, pass, Options{})
 		if err == nil {
 			if _, err = readSmall(t.Context(), c); err == nil {
-				must(t, c.Check(t.Context(), true, func(p Problem) { err = p.Err }))
+				must(t, c.Check(t.Context(), true, func(p Problem) { err = errors.Join(err, p.Err) }))
 			}
 		}
 		wantErr(t, err, ErrMissing)

@@ -28,6 +28,7 @@ type memoryData struct {
 	StoreID    hexBytes            `json:"store_id,omitempty"`
 	Format     []byte              `json:"format,omitempty"`
 	FormatSeen time.Time           `json:"format_seen,omitzero"` // in the store
+	Upkeep     time.Time           `json:"upkeep,omitzero"`      // when this client looked after the store
 	Keys       []byte              `json:"keys,omitempty"`
 	Pin        *keys.Pin           `json:"pin,omitempty"`
 	List       listSeen            `json:"list"`
@@ -134,6 +135,9 @@ func (m *Memory) sawStore(f *format, k *keys.File) error {
 	return m.update(func(d *memoryData) bool {
 		if d.Pin != nil && d.Pin.Version >= pin.Version {
 			return false
+		}
+		if len(d.StoreID) == 0 {
+			d.Upkeep = now().UTC() // whatever is new to a client is not urgent
 		}
 		d.StoreID, d.Format, d.Keys, d.Pin = f.id[:], f.encoded, encoded, &pin
 		return true

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"ensync/engine/plan"
 	"ensync/engine/remote"
 	"ensync/engine/rules"
+	"ensync/store"
 )
 
 // What the ancestor remembers of the sync before.
@@ -47,7 +49,19 @@ func (s *Store) Sync(ctx context.Context, r *Replica, root *remote.Root, req Req
 	if err = done(ctx, err); err != nil || req.DryRun {
 		return sum, err
 	}
-	return sum, s.remember(ctx, r, req)
+	if err := s.remember(ctx, r, req); err != nil {
+		return sum, err
+	}
+	s.lookAfter(ctx)
+	return sum, nil
+}
+
+// lookAfter lets the store be looked after, if that is due, and tells what was found. It fails no sync.
+func (s *Store) lookAfter(ctx context.Context) {
+	var loss *store.Loss
+	if err := s.Upkeep(ctx); errors.As(err, &loss) {
+		s.notice(fmt.Sprintf("store %s: %v", s.Location(), loss))
+	}
 }
 
 // look tells the watch that a sync begins, and returns what tells it how that ended. What failed is to be looked at again

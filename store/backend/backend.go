@@ -82,6 +82,14 @@ type Backend interface {
 	Close() error
 }
 
+// Renewer is a Backend that can make an immutable object as young as if it had been put just now, for the sake of rules
+// that delete by age.
+type Renewer interface {
+	// Renew does that if the object is there and holds data, and changes nothing otherwise. An error that wraps ErrChanged
+	// says that it holds something else.
+	Renew(ctx context.Context, name string, data []byte) error
+}
+
 // Notifier is a Backend that may be able to tell of others' changes by itself. Nobody relies on it: a notice that is
 // missing costs time, and nothing else.
 type Notifier interface {

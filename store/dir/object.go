@@ -1,11 +1,13 @@
 package dir
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"ensync/store/backend"
 )
@@ -64,6 +66,30 @@ func (d *Dir) Put(ctx context.Context, name string, data []byte) error {
 	}
 	_, err := call(ctx, d, "create", name, func(l *lease, r *os.Root) (struct{}, error) {
 		return struct{}{}, d.create(l, r, name, data)
+	})
+	return err
+}
+
+// Renew implements backend.Renewer: what goes by age here goes by the time of the last change. It is not durable by itself.
+func (d *Dir) Renew(ctx context.Context, name string, data []byte) error {
+	if err := backend.CheckName(name); err != nil {
+		return err
+	}
+	data = bytes.Clone(data) // the caller may leave before it is compared
+	_, err := call(ctx, d, "renew", name, func(l *lease, r *os.Root) (struct{}, error) {
+		is, err := r.ReadFile(name)
+		switch {
+		case err != nil && notThere(err):
+			return struct{}{}, d.absent(r)
+		case err == nil && !bytes.Equal(is, data):
+			err = backend.ErrChanged
+		case err == nil:
+			now := time.Now()
+			if held := l.hold(func() { err = r.Chtimes(name, now, now) }); held != nil {
+				err = held
+			}
+		}
+		return struct{}{}, err
 	})
 	return err
 }

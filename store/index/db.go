@@ -359,6 +359,25 @@ func (db *DB) Packs(ctx context.Context, fn func(Pack) error) error {
 	return nil
 }
 
+// PackNames returns the names of all packs known, in order.
+func (db *DB) PackNames(ctx context.Context) (all []pack.Name, err error) {
+	err = db.do(ctx, func(f *file) error {
+		all = nil
+		rows, err := f.sql.QueryContext(ctx, `SELECT DISTINCT name FROM packs ORDER BY name`)
+		if err != nil {
+			return err
+		}
+		return each(rows, func() error {
+			var name []byte
+			err := rows.Scan(&name)
+			all = append(all, pack.Name{})
+			copy(all[len(all)-1][:], name)
+			return err
+		})
+	})
+	return all, err
+}
+
 type packRow struct {
 	n    int64
 	pack Pack

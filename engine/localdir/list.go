@@ -88,6 +88,9 @@ func (h *handle) readNames() ([]string, error) {
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
+	if errors.Is(err, unix.ENOENT) { // it was removed since it was opened
+		err = fmt.Errorf("%w: %w", replica.ErrNotExist, err)
+	}
 	return names, err
 }
 

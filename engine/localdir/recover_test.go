@@ -1,10 +1,13 @@
 package localdir
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"ensync/engine/replica"
 )
 
 // TestRecover finds what a process left that died between two steps of a change of the entry n.
@@ -58,5 +61,21 @@ func check(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestListRemoved: a directory that goes between being opened and being read is not there, and no failure.
+func TestListRemoved(t *testing.T) {
+	root := t.TempDir()
+	check(t, os.Mkdir(filepath.Join(root, "d"), 0o700))
+	d, err := Open(root, "", nil, Options{})
+	check(t, err)
+	defer d.Close()
+	h, err := d.open("d")
+	check(t, err)
+	defer h.close()
+	check(t, os.Remove(filepath.Join(root, "d")))
+	if names, err := h.names(); !errors.Is(err, replica.ErrNotExist) {
+		t.Errorf("listed as %q, %v", names, err)
 	}
 }

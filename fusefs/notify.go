@@ -24,6 +24,7 @@ type invalidator interface {
 type notifier struct {
 	kernel  invalidator
 	tree    Tree
+	notices <-chan worktree.Notice
 	ctx     context.Context
 	cancel  context.CancelFunc
 	stopped chan struct{}
@@ -33,7 +34,8 @@ type notifier struct {
 // it had nothing to forget.
 func newNotifier(kernel *fuse.Server, tree Tree) *notifier {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &notifier{kernel: fuseKernel{kernel}, tree: tree, ctx: ctx, cancel: cancel, stopped: make(chan struct{})}
+	return &notifier{kernel: fuseKernel{kernel}, tree: tree, notices: tree.Notices(), ctx: ctx, cancel: cancel,
+		stopped: make(chan struct{})}
 }
 
 // fuseKernel is the kernel's side of a connection.
@@ -50,16 +52,15 @@ const maxBatch = 256
 
 func (n *notifier) run() {
 	defer close(n.stopped)
-	notices := n.tree.Notices()
 	for {
 		select {
 		case <-n.ctx.Done():
 			return
-		case first, open := <-notices:
+		case first, open := <-n.notices:
 			if !open {
 				return
 			}
-			n.tell(first, notices)
+			n.tell(first)
 		}
 	}
 }
@@ -72,10 +73,10 @@ func (n *notifier) stop() {
 // tell passes on a notice and those that wait behind it. A directory's listing is invalidated once, after its entries:
 // to invalidate an entry the kernel waits for the readers of the directory, so whoever read before the change has
 // stored what he read by then, and it goes.
-func (n *notifier) tell(first worktree.Notice, more <-chan worktree.Notice) {
+func (n *notifier) tell(first worktree.Notice) {
 	batch := []worktree.Notice{first}
 	for len(batch) < maxBatch {
-		next, ok := poll(more)
+		next, ok := poll(n.notices)
 		if !ok {
 			break
 		}
@@ -85,6 +86,7 @@ func (n *notifier) tell(first worktree.Notice, more <-chan worktree.Notice) {
 	var parents []worktree.Ino
 	for _, notice := range batch {
 		n.one(notice)
+		n.tree.Passed(notice)
 		if notice.Name != "" && !seen[notice.Parent] {
 			seen[notice.Parent] = true
 			parents = append(parents, notice.Parent)

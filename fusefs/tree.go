@@ -57,8 +57,10 @@ type Tree interface {
 
 	StatFS(ctx context.Context) (StatFS, error)
 
-	// Notices returns where changes by the reconciler are told; see worktree.Notice.
+	// Notices returns where changes by the reconciler are told; see worktree.Notice. Passed is called for each that the
+	// kernel knows of. Until then, Rename refuses to move a name that means another inode now, with ESTALE.
 	Notices() <-chan worktree.Notice
+	Passed(worktree.Notice)
 }
 
 // StatFS is what statfs(2) tells.

@@ -115,7 +115,7 @@ func (t *Tree) finishGroup(d *inode, g *group, changes []replica.Change, results
 	}
 	t.report(d, g, changes, results)
 	for _, n := range g.notices {
-		t.queue.send(n)
+		t.tell(n)
 	}
 }
 
@@ -432,6 +432,6 @@ func (t *Tree) rescue(n *inode) error {
 		return err
 	}
 	delete(t.heirs, n.ino)
-	t.queue.send(Notice{Parent: d.ino, Name: name})
+	t.tell(Notice{Parent: d.ino, Name: name})
 	return nil
 }

@@ -30,6 +30,7 @@ func (t *Tree) Lookup(ctx context.Context, parent Ino, name string) (Attr, error
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	defer t.trim()
+	delete(t.untold, place{parent, name})
 	d, err := t.getDir(parent)
 	if err != nil {
 		return Attr{}, err

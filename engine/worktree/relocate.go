@@ -84,8 +84,8 @@ func (t *Tree) Relocate(ctx context.Context, from, to string, e object.Entry) er
 	if err := t.commitFreeing(ops...); err != nil {
 		return wrap("move", from, err)
 	}
-	t.queue.send(Notice{Parent: r.from.ino, Name: r.oldName, Removed: r.moved.ino})
-	t.queue.send(Notice{Parent: r.to.ino, Name: r.newName})
+	t.tell(Notice{Parent: r.from.ino, Name: r.oldName, Removed: r.moved.ino})
+	t.tell(Notice{Parent: r.to.ino, Name: r.newName})
 	return nil
 }
 

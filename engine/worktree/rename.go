@@ -14,6 +14,9 @@ func (t *Tree) Rename(ctx context.Context, oldParent Ino, oldName string, newPar
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	defer t.trim()
+	if t.overtakes(oldParent, oldName) || flags&RenameExchange != 0 && t.overtakes(newParent, newName) {
+		return syscall.ESTALE
+	}
 	r, err := t.planRename(oldParent, oldName, newParent, newName, flags)
 	if err != nil || r.there == r.moved {
 		return err

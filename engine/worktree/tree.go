@@ -54,6 +54,8 @@ type Tree struct {
 	orphans    map[Ino]bool             // inodes without a name
 	refs       map[Ino]uint64           // the kernel's
 	shown      map[Ino]map[string]shown // by directory and name
+	untold     map[place]int            // names of which the kernel does not know yet that they mean another inode
+	isShown    bool                     // somebody asked for notices
 	origins    map[Ino]string           // where directories that were moved were agreed to be; see leaves
 	heirs      map[Ino]bool             // edited since the reconciler took their name; see heir
 	next       Ino
@@ -97,7 +99,8 @@ func Open(ctx context.Context, stateDir string, key [32]byte, blocks Blocks, opt
 	}
 	t := &Tree{opt: opt, blocks: blocks, lock: lock, inodes: map[Ino]*inode{}, dirty: map[Ino]*inode{},
 		gone: map[Ino]bool{}, orphans: map[Ino]bool{}, refs: map[Ino]uint64{}, shown: map[Ino]map[string]shown{}, heirs: map[Ino]bool{}, origins: map[Ino]string{},
-		next: RootIno + 1, changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), savedAt: opt.Now()}
+		untold: map[place]int{},
+		next:   RootIno + 1, changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), savedAt: opt.Now()}
 	t.bases.blocks = blocks
 	if err := t.recover(ctx, stateDir, key); err != nil {
 		t.closeFiles(ctx)

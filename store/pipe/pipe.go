@@ -29,10 +29,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
-	"unicode"
 
 	"ensync/store/backend"
+	safe "ensync/store/internal/printable"
 )
 
 // The versions of the protocol that this program speaks.
@@ -133,19 +132,8 @@ func parseRefusal(word string, status int, text []byte) *refusal {
 	return nil
 }
 
-// printable makes text of the other side harmless for a terminal and a log.
-func printable(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
-			return '?'
-		}
-		return r
-	}, strings.TrimSpace(text))
-	if len(text) > maxText {
-		text = strings.ToValidUTF8(text[:maxText], "") + "..."
-	}
-	return text
-}
+// printable makes text of the other side harmless.
+func printable(text string) string { return safe.Text(text, maxText) }
 
 // validVersion reports whether a version may stand in a header. The zero Version is not among them.
 func validVersion(v string) bool {

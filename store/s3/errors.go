@@ -5,10 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
-	"unicode"
 
 	"ensync/store/backend"
+	safe "ensync/store/internal/printable"
 )
 
 // What attempts fail with, beside the errors of package backend.
@@ -52,19 +51,8 @@ func parseRefusal(body []byte) *refusal {
 	return &r
 }
 
-// printable makes text of the other side harmless for a terminal and a log.
-func printable(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
-			return '?'
-		}
-		return r
-	}, strings.TrimSpace(text))
-	if len(text) > maxText {
-		text = strings.ToValidUTF8(text[:maxText], "") + "..."
-	}
-	return text
-}
+// printable makes text of the other side harmless.
+func printable(text string) string { return safe.Text(text, maxText) }
 
 // failure tells what an answer that is no success means. Only S3's own word for it is absence.
 func failure(status int, body []byte) error {

@@ -58,14 +58,18 @@ func (c *Client) SelfTest(ctx context.Context) error {
 	rand.Read(random[:])
 	run := testDir + hex.EncodeToString(random[:]) + "/"
 	t := c.below(run)
-	err := t.selfTest(ctx)
-	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), 150*time.Millisecond)
-	if ctx.Err() == nil {
-		cancel()
-		clean, cancel = context.WithTimeout(ctx, time.Minute)
+	if err := t.selfTest(ctx); err != nil {
+		// Best effort, and not for long if the caller is in a hurry. What is left, another self-test removes.
+		parent, patience := ctx, 10*time.Second
+		if ctx.Err() != nil {
+			parent, patience = context.WithoutCancel(ctx), 100*time.Millisecond
+		}
+		clean, cancel := context.WithTimeout(parent, patience)
+		defer cancel()
+		c.cleanTests(clean, run)
+		return err
 	}
-	defer cancel()
-	return errors.Join(err, c.cleanTests(clean, run))
+	return c.cleanTests(ctx, run)
 }
 
 func (c *Client) selfTest(ctx context.Context) error {

@@ -129,7 +129,7 @@ printf '%s\0' "$e"
 func (c *Connection) Look(ctx context.Context) (Found, error) {
 	if c.served {
 		if c.target.Path != "" {
-			return Found{}, fmt.Errorf("%s: the other side serves one store, whatever path is asked for; leave the path out: %s:",
+			return Found{}, fmt.Errorf("%s: the other side serves one store, whatever path is asked for; leave the path out (%s:)",
 				c.target, c.target.Host)
 		}
 		return Found{Served: true}, nil

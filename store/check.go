@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -74,17 +73,11 @@ func (c *checker) keys() error {
 	if err != nil {
 		return c.found("", keysObject, got(keysObject, err))
 	}
-	copied, _, err := c.s.b.Load(c.ctx, keysCopy)
+	k, err := parseKeys(raw, c.s.format, c.s.opt.Memory)
 	if err != nil {
-		return c.found("", keysCopy, got(keysCopy, err))
-	}
-	if _, err := parseKeys(raw, c.s.format, c.s.opt.Memory); err != nil {
 		return c.found("", keysObject, err)
 	}
-	if !bytes.Equal(raw, copied) {
-		return c.found("", keysCopy, damaged(keysCopy, fmt.Errorf("it differs from %s", keysObject)))
-	}
-	return nil
+	return c.found("", keysCopy, CheckKeysCopy(c.ctx, c.s.b, k))
 }
 
 func (c *checker) indexes() error {

@@ -55,6 +55,14 @@ type format struct {
 	encoded []byte
 }
 
+func (f *format) params() Params {
+	p := Params{BlockSize: f.chunk.Size, Chunking: "cdc"}
+	if f.chunk.Fixed {
+		p.Chunking = "fixed"
+	}
+	return p
+}
+
 // digest stands for all bytes of the object; the list of roots signs it.
 func (f *format) digest() [32]byte { return sha3.Sum256(f.encoded) }
 

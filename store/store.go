@@ -259,13 +259,7 @@ func (s *Store) Keys() *keys.Chain {
 func (s *Store) Location() string { return s.b.Location() }
 
 // Params returns the properties of the store.
-func (s *Store) Params() Params {
-	p := Params{BlockSize: s.format.chunk.Size, Chunking: "cdc"}
-	if s.format.chunk.Fixed {
-		p.Chunking = "fixed"
-	}
-	return p
-}
+func (s *Store) Params() Params { return s.format.params() }
 
 // Close gives back what the store holds and wipes its keys. No call may follow, and none may be under way.
 func (s *Store) Close() error {

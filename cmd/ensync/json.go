@@ -43,6 +43,15 @@ type record struct {
 	Progress *progressInfo `json:"progress,omitempty"`
 	Status   *status       `json:"status,omitempty"`
 	Issue    *issue        `json:"issue,omitempty"`
+	Finding  *finding      `json:"finding,omitempty"`
+}
+
+// finding is of doctor.
+type finding struct {
+	Check string `json:"check"`
+	Level string `json:"level"`
+	Says  text   `json:"says"`
+	Next  text   `json:"next,omitempty"`
 }
 
 // text is a string whose bytes may be no UTF-8; those are then replaced, and the base64 field has all.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"ensync/engine/config"
 	"ensync/engine/localdir"
 )
 
@@ -37,6 +38,12 @@ func checkCopied(private string) error {
 			"the file %s in it", private, markerName)
 	}
 	return nil
+}
+
+// CheckState refuses the state of a configuration, of its directory and of its mount, that was copied.
+func CheckState(cfg *config.Config) error {
+	private := cfg.PrivateDir()
+	return errors.Join(checkCopied(private), checkCopied(filepath.Join(private, mountState)))
 }
 
 // markCopied writes the marker.

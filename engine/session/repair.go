@@ -29,6 +29,9 @@ func Repair(ctx context.Context, cfg *config.Config, pass func(context.Context) 
 	return errors.Join(store.Repair(ctx, b, mem, pass, report), b.Close())
 }
 
+// Memory opens what this machine remembers of the configured store.
+func Memory(cfg *config.Config) (*store.Memory, error) { return store.OpenMemory(memoryPath(cfg)) }
+
 func memoryPath(cfg *config.Config) string { return filepath.Join(cfg.PrivateDir(), "store.json") }
 
 // AcceptRollback makes the next sync take the store as it is, although this machine has seen a newer state: it drops the
@@ -72,7 +75,7 @@ func dropAgreement(state string) error {
 
 // StoreID returns the id of the store that the configuration was used with on this machine.
 func StoreID(cfg *config.Config) (id [16]byte, known bool, err error) {
-	mem, err := store.OpenMemory(memoryPath(cfg))
+	mem, err := Memory(cfg)
 	if err != nil {
 		return id, false, err
 	}

@@ -87,7 +87,7 @@ func (s *soak) nothingLost() error {
 		if err != nil || p == tree {
 			return err
 		}
-		if name := d.Name(); !slices.Contains(names, name) && name != "saving~" && !strings.HasPrefix(name, "own~") {
+		if name := d.Name(); !slices.Contains(names, name) && name != "saving~" && !strings.HasPrefix(name, ownPrefix) {
 			s.conflicts++
 			if !strings.Contains(name, "~") {
 				strange = append(strange, p[len(tree):])
@@ -128,7 +128,7 @@ func (s *soak) nothingInClear() error {
 		if err != nil {
 			return err
 		}
-		for _, secret := range []string{"content-0", "beside-0", "own~", "the same again", "saving~", "nnnnnnnnnnnn", "target-"} {
+		for _, secret := range []string{"content-0", "beside-0", ownPrefix, "the same again", "saving~", "nnnnnnnnnnnn", "target-"} {
 			if bytes.Contains(b, []byte(secret)) {
 				return fmt.Errorf("%s: holds %q in clear", p, secret)
 			}

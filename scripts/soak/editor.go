@@ -89,10 +89,13 @@ func (e *editor) somewhere() string {
 	return path
 }
 
+// ownPrefix begins the names that only editors use; long enough that no ciphertext happens to hold it.
+const ownPrefix = "an editor's own~"
+
 // ours returns a name beside path that only this editor uses.
 func (e *editor) ours(path string) string {
 	e.own++
-	return filepath.Join(filepath.Dir(path), fmt.Sprintf("own~%s%d", filepath.Base(filepath.Dir(e.tree)), e.own))
+	return filepath.Join(filepath.Dir(path), fmt.Sprintf("%s%s%d", ownPrefix, filepath.Base(filepath.Dir(e.tree)), e.own))
 }
 
 func (e *editor) act(path string) error {
@@ -299,7 +302,7 @@ func (e *editor) removeAll(path string) error {
 		below := filepath.Join(path, x.Name())
 		if x.IsDir() {
 			err = e.removeAll(below)
-		} else if !strings.HasPrefix(x.Name(), "own~") && !strings.HasPrefix(x.Name(), ".ensync") {
+		} else if !strings.HasPrefix(x.Name(), ownPrefix) && !strings.HasPrefix(x.Name(), ".ensync") {
 			err = e.remove(below)
 		}
 		if err != nil {

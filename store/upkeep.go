@@ -169,7 +169,9 @@ func (s *Store) Renew(ctx context.Context) error {
 func (s *Store) renew(ctx context.Context, name string) error {
 	if name == formatObject {
 		if r, ok := s.b.(backend.Renewer); ok {
-			return r.Renew(ctx, name, s.format.encoded)
+			if err := r.Renew(ctx, name, s.format.encoded); !errors.Is(err, errors.ErrUnsupported) {
+				return err
+			}
 		}
 		return nil
 	}

@@ -86,7 +86,7 @@ type Backend interface {
 // that delete by age.
 type Renewer interface {
 	// Renew does that if the object is there and holds data, and changes nothing otherwise. An error that wraps ErrChanged
-	// says that it holds something else.
+	// says that it holds something else; errors.ErrUnsupported, that there is no way here.
 	Renew(ctx context.Context, name string, data []byte) error
 }
 

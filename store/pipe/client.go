@@ -156,6 +156,21 @@ func (c *Client) Put(ctx context.Context, name string, data []byte) error {
 	})
 }
 
+// Renew implements backend.Renewer; errors.ErrUnsupported if the server does not know it.
+func (c *Client) Renew(ctx context.Context, name string, data []byte) error {
+	if err := backend.CheckName(name); err != nil {
+		return err
+	}
+	err := c.do(ctx, "renew", name, func(ctx context.Context, k *conn, _ bool) error {
+		_, err := c.send(ctx, k, request{method: http.MethodPatch, path: objectPath + name, body: data})
+		return err
+	})
+	if errors.Is(err, backend.ErrInvalid) {
+		return fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	return err
+}
+
 // Load implements backend.Backend.
 func (c *Client) Load(ctx context.Context, name string) (data []byte, version backend.Version, err error) {
 	if err := backend.CheckName(name); err != nil {

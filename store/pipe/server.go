@@ -258,6 +258,17 @@ func (s *server) object(w http.ResponseWriter, r *http.Request, b backend.Backen
 		}
 		defer done()
 		return b.Put(r.Context(), name, data)
+	case http.MethodPatch:
+		renewer, ok := b.(backend.Renewer)
+		if !ok {
+			return errUnknownRequest
+		}
+		data, done, err := s.body(r, name, MaxObject)
+		if err != nil {
+			return err
+		}
+		defer done()
+		return renewer.Renew(r.Context(), name, data)
 	case http.MethodDelete:
 		return b.Delete(r.Context(), name)
 	}

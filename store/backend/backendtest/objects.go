@@ -183,3 +183,20 @@ func testLocation(s *suite) {
 		s.Error("Location is empty")
 	}
 }
+
+// testRenew: whatever is renewed holds what it held. How young it gets is for those to test who can make it old.
+func testRenew(s *suite) {
+	r, ok := s.Backend.(backend.Renewer)
+	if !ok {
+		s.Skip("this backend renews nothing")
+	}
+	s.put("format", "what it is")
+	if err := r.Renew(s.ctx, "format", []byte("what it is")); err != nil {
+		s.Errorf("Renew: %v", err)
+	}
+	s.wantErr("Renew of what holds something else", r.Renew(s.ctx, "format", []byte("another")), backend.ErrChanged)
+	s.wantGet("format", "what it is")
+	s.wantErr("Renew of what is not there", r.Renew(s.ctx, "nothing", []byte("x")), backend.ErrNotExist)
+	s.wantErr("Renew of no name", r.Renew(s.ctx, "No/Name", nil), backend.ErrInvalid)
+	s.wantList(s, "", "format=10")
+}

@@ -61,6 +61,7 @@ func Run(t *testing.T, open func(t *testing.T) backend.Backend, opts Options) {
 		{"PutNeverOverwrites", testPutNeverOverwrites},
 		{"DataIsCopied", testDataIsCopied},
 		{"BigObject", testBigObject},
+		{"Renew", testRenew},
 		{"Swap", testSwap},
 		{"SwapVersions", testSwapVersions},
 		{"MutableSizes", testMutableSizes},

@@ -60,6 +60,24 @@ func (b *Backend) Get(ctx context.Context, name string, offset, length int64) ([
 	return bytes.Clone(e.data[offset:][:length:length]), nil
 }
 
+// Renew implements backend.Renewer.
+func (b *Backend) Renew(ctx context.Context, name string, data []byte) error {
+	e, err := b.find(ctx, "renew", name, false)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(e.data, data) {
+		return fmt.Errorf("renew %s: %w", name, backend.ErrChanged)
+	}
+	b.space.mu.Lock()
+	defer b.space.mu.Unlock()
+	if _, ok := b.space.objects[name]; ok {
+		e.time = time.Now()
+		b.space.objects[name] = e
+	}
+	return nil
+}
+
 // Load implements backend.Backend.
 func (b *Backend) Load(ctx context.Context, name string) ([]byte, backend.Version, error) {
 	e, err := b.find(ctx, "load", name, true)

@@ -27,7 +27,7 @@ func (e *examination) within() (context.Context, context.CancelFunc) {
 func (e *examination) store() {
 	b, err := session.OpenBackend(e.cfg.General.Server)
 	if err != nil {
-		e.failed("connection", err)
+		e.unconnected(err)
 		return
 	}
 	defer b.Close()
@@ -51,18 +51,34 @@ func (e *examination) connection(b backend.Backend) bool {
 	if c, ok := b.(*pipe.Client); ok {
 		h, err := c.Hello(ctx)
 		if err != nil {
-			e.failed("connection", e.cause(ctx, err))
+			e.unconnected(e.cause(ctx, err))
 			return false
 		}
 		who = ", where ensync " + h.Program + " answers"
 	}
 	start := time.Now()
 	if err := b.List(ctx, "format", func(backend.Info) error { return nil }); err != nil {
-		e.failed("connection", e.cause(ctx, err))
+		e.unconnected(e.cause(ctx, err))
 		return false
 	}
 	e.ok("connection", "%s%s, in %v", b.Location(), who, time.Since(start).Round(100*time.Microsecond))
 	return true
+}
+
+// unconnected reports why nothing can be asked.
+func (e *examination) unconnected(err error) {
+	kind, next := e.cfg.General.Server.Kind, ""
+	switch {
+	case errors.Is(err, backend.ErrUnavailable) && kind != config.ServerPath:
+		next = "check server in config.toml, the network, and whether the other side runs"
+	case errors.Is(err, backend.ErrDenied):
+		next = map[config.ServerKind]string{
+			config.ServerPath:  "correct the owner and the mode of the directory",
+			config.ServerShell: "correct the owner and the mode of the directory there, or what this login may do",
+			config.ServerS3:    "check the credentials, and that they may list the bucket and read and write objects",
+		}[kind]
+	}
+	e.fail("connection", err.Error(), next)
 }
 
 // cause is err, or why the check was given up.

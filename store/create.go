@@ -20,9 +20,7 @@ func Create(ctx context.Context, b backend.Backend, p Params, pass []byte, keyNa
 		return nil, err
 	}
 	if id, known := opt.Memory.known(); known {
-		return nil, &Fault{Kind: ErrMissing, Object: formatObject,
-			Cause: fmt.Errorf("this client remembers store %x at this address", id),
-			Next:  "nothing was created: find out where the store went; only if it is gone for good, make the new store with a new configuration"}
+		return nil, remembered(ctx, b, opt.Memory, id)
 	}
 	if err := mustBeEmpty(ctx, b); err != nil {
 		return nil, err
@@ -56,6 +54,27 @@ func Create(ctx context.Context, b backend.Backend, p Params, pass []byte, keyNa
 	return s, nil
 }
 
+// remembered says why a client that remembers a store makes no other in its place: what of that store is missing or wrong.
+func remembered(ctx context.Context, b backend.Backend, mem *Memory, id [16]byte) error {
+	_, err := ReadKeys(ctx, b, mem)
+	if err == nil {
+		return mustBeEmpty(ctx, b)
+	}
+	var fault *Fault
+	if !errors.As(err, &fault) {
+		return err
+	}
+	other, err := anyObject(ctx, b)
+	if err != nil {
+		return fmt.Errorf("list %s: %w", b.Location(), err)
+	}
+	next := "nothing was created; " + fault.Next
+	if other == "" {
+		next = "nothing was created: find out where the store went; only if it is gone for good, make the new store with a new configuration"
+	}
+	return &Fault{Kind: fault.Kind, Object: fault.Object, Cause: fmt.Errorf("this client remembers store %x at this address", id), Next: next}
+}
+
 func mustBeEmpty(ctx context.Context, b backend.Backend) error {
 	name, err := anyObject(ctx, b)
 	if err != nil {
@@ -65,8 +84,10 @@ func mustBeEmpty(ctx context.Context, b backend.Backend) error {
 		return nil
 	}
 	next := "open it, or choose an empty place"
-	if _, err := b.Get(ctx, formatObject, 0, 1); errors.Is(err, backend.ErrNotExist) {
-		next = "if it was a store, its format object is missing: ensync repair, on a machine that has used it, puts it back; otherwise choose an empty place"
+	var fault *Fault
+	if _, err := ReadKeys(ctx, b, nil); errors.As(err, &fault) && fault.Kind == ErrMissing {
+		next = fmt.Sprintf("if it was a store, its %s object is missing: ensync repair, on a machine that has used it, puts it back; "+
+			"otherwise choose an empty place", fault.Object)
 	}
 	return &Fault{Kind: ErrExists, Object: name, Next: next}
 }

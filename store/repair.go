@@ -112,7 +112,7 @@ type keyCopy struct {
 	file    *keys.File // nil: missing or damaged
 }
 
-const remembered = "what this client remembers"
+const inMemory = "what this client remembers"
 
 func (r *repair) repairKeys(ctx context.Context) error {
 	var found []keyCopy
@@ -125,7 +125,7 @@ func (r *repair) repairKeys(ctx context.Context) error {
 	}
 	if r.mem != nil {
 		if k, err := keys.Parse(r.mem.Keys()); err == nil {
-			found = append(found, keyCopy{where: remembered, file: k})
+			found = append(found, keyCopy{where: inMemory, file: k})
 		}
 	}
 	pin, err := r.authority(ctx, found)

@@ -35,14 +35,9 @@ func (p *pass) leave(v *visit) error {
 			return err
 		}
 	}
+	p.keepIssues(v)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if v.looked || len(v.issues) > 0 {
-		p.pending.in.Issues[v.dir] = v.issues
-	}
-	if v.looked {
-		delete(p.stale, v.dir)
-	}
 	if p.focus != nil && !v.unclean {
 		v.unclean = p.dirtBelow(v.dir)
 	}
@@ -55,6 +50,27 @@ func (p *pass) leave(v *visit) error {
 		p.pending.out.Marks[v.dir] = mark
 	}
 	return nil
+}
+
+// noteIssues remembers what is wrong in a directory that could not be left.
+func (p *pass) noteIssues(v *visit) {
+	if p.looking || !p.begin() {
+		return
+	}
+	defer p.world.RUnlock()
+	p.keepIssues(v)
+}
+
+// keepIssues hands the issues of a directory to the next barrier. The world is held.
+func (p *pass) keepIssues(v *visit) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if v.looked || len(v.issues) > 0 {
+		p.pending.in.Issues[v.dir] = v.issues
+	}
+	if v.looked {
+		delete(p.stale, v.dir)
+	}
 }
 
 func (p *pass) isUnclean(v *visit) bool {

@@ -156,6 +156,7 @@ func (p *pass) finish(v *visit) {
 		if p.ctx.Err() == nil {
 			if err := p.leave(v); err != nil {
 				p.failed(v, v.dir, err)
+				p.noteIssues(v)
 			}
 		}
 		p.mu.Lock()
@@ -178,7 +179,7 @@ func (p *pass) failedBelow(v *visit, path string, all bool, err error) {
 	if cause := context.Cause(p.ctx); cause != nil {
 		return // everything fails now
 	}
-	if errors.Is(err, backend.ErrUnavailable) || errors.Is(err, backend.ErrFull) || errors.Is(err, replica.ErrLost) {
+	if failsAll(err) {
 		p.cancel(err)
 		return
 	}
@@ -198,6 +199,12 @@ func (p *pass) failedBelow(v *visit, path string, all bool, err error) {
 	v.issues = append(v.issues, ancestor.Issue{Path: path, Kind: ancestor.Failed, Reason: err.Error(), Since: time.Now()})
 	p.mu.Unlock()
 	p.tell(Event{Kind: Error, Path: path, Err: err})
+}
+
+// failsAll reports whether an error is of more than the entry where it was met.
+func failsAll(err error) bool {
+	return errors.Is(err, backend.ErrUnavailable) || errors.Is(err, backend.ErrFull) || errors.Is(err, replica.ErrLost) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // maxTries is how often one sync comes back to a directory that somebody else is changing.

@@ -177,7 +177,7 @@ func (m *matcher) arrived(ctx context.Context, a arrival) error {
 	}
 	from, err := m.origin(ctx, a)
 	if err != nil {
-		return err
+		return unlessLocal(err) // the pass that meets it says so
 	}
 	if r, ok := m.open[from]; ok && r.entry.Kind == a.entry.Kind && !within(a.path, from) {
 		r.to = a.path
@@ -189,12 +189,24 @@ func (m *matcher) arrived(ctx context.Context, a arrival) error {
 		return nil
 	}
 	below, err := m.below(ctx, a)
+	if err != nil {
+		return unlessLocal(err)
+	}
 	for _, e := range below {
 		if err == nil && movable(e) {
 			err = m.arrived(ctx, arrival{replica.Join(a.path, e.Name), e})
 		}
 	}
 	return err
+}
+
+// unlessLocal drops the error of a single entry: it is then made and deleted, and whatever is wrong with it is met, told and
+// remembered there.
+func unlessLocal(err error) error {
+	if failsAll(err) {
+		return err
+	}
+	return nil
 }
 
 // within reports whether a path is dir or lies in it.
@@ -242,8 +254,8 @@ func (m *matcher) below(ctx context.Context, a arrival) ([]replica.Entry, error)
 	return list, err
 }
 
-// relocate makes the other side follow, and records it. What can't be moved, because somebody was faster or its new
-// directory is not there, is left to be made and deleted.
+// relocate makes the other side follow, and records it. What can't be moved, because somebody was faster, its new
+// directory is not there or its owner forbids it, is left to be made and deleted.
 func (s *syncer) relocate(ctx context.Context, moves []relocation) (made int, err error) {
 	slices.SortFunc(moves, func(a, b relocation) int { return cmp.Or(cmp.Compare(a.side, b.side), strings.Compare(a.to, b.to)) })
 	p := s.newPass(false, nil)
@@ -284,14 +296,11 @@ func (r *relocator) follow(m relocation) error {
 		}
 	}
 	err := tree.(replica.Relocator).Relocate(r.ctx, m.from, m.to, m.entry)
-	if errors.Is(err, replica.ErrChanged) || errors.Is(err, replica.ErrNotExist) || errors.Is(err, errors.ErrUnsupported) {
-		if tag != "" {
-			return r.Ancestor.Drop(r.ctx, tag)
-		}
-		return nil
-	}
 	if err != nil {
-		return err // what was prepared is settled by the next sync
+		if failsAll(err) || tag == "" {
+			return unlessLocal(err) // what was prepared is settled by the next sync
+		}
+		return r.Ancestor.Drop(r.ctx, tag)
 	}
 	holds.Moves = append(holds.Moves, move)
 	if tag != "" {
@@ -322,14 +331,14 @@ func (r *relocator) ensureParent(side Side, dir string) (bool, error) {
 	}
 	own, err := r.entryOn(side, up, name)
 	if err != nil {
-		return false, err
+		return false, unlessLocal(err)
 	}
 	if was := known.Find(name); was.Kind != object.Absent || own.Kind != object.Absent {
 		return was.Kind == object.Directory && own.Kind == object.Directory, nil
 	}
 	other, err := r.entryOn(1-side, up, name)
 	if err != nil || other.Kind != object.Directory {
-		return false, err
+		return false, unlessLocal(err)
 	}
 	other.Tree, other.Extra = object.Tree{}, nil
 	apply, holds := r.Server.Apply, &r.pending.out
@@ -340,11 +349,8 @@ func (r *relocator) ensureParent(side Side, dir string) (bool, error) {
 		}
 	}
 	res := apply(r.ctx, up, []replica.Change{{New: &other}})
-	if errors.Is(res[0].Err, replica.ErrChanged) {
-		return false, nil
-	}
 	if res[0].Err != nil {
-		return false, res[0].Err
+		return false, unlessLocal(res[0].Err)
 	}
 	r.made[dir] = true
 	holds.Entries = append(holds.Entries, ancestor.Agreed{Dir: up, Entry: *res[0].Entry})

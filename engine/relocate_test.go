@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -195,5 +196,84 @@ func TestNoMovesUnderRulesThatDiffer(t *testing.T) {
 	a.try(nil)
 	if a.moves(Remote) != "" {
 		t.Errorf("moved %q although nothing may be deleted there", a.moves(Remote))
+	}
+}
+
+// TestForbiddenMove: what can't be moved on the other machine fails alone, is remembered, and comes right once it is allowed.
+func TestForbiddenMove(t *testing.T) {
+	forbidden := errors.New("permission denied")
+	for _, c := range []struct{ name, edit, fails string }{
+		{"the move", "mv d e/d", "d"},
+		{"a directory above the new place", "mkdir n; mv d n/d", "n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, 2)
+			a, b := w.machines[0], w.machines[1]
+			a.build("d/s/a=1 e/f=3 other=1")
+			w.calm()
+			a.user(c.edit + "; write other=2")
+			a.sync()
+			b.tree.Before = func(op memory.Op, path string) error {
+				if op == memory.OpChange && (path == c.fails || strings.HasPrefix(path, c.fails+"/")) {
+					return forbidden
+				}
+				return nil
+			}
+			if sum := b.sync(); sum.Failed == 0 || !strings.Contains(b.String(), "other=2") {
+				t.Errorf("B has %q, %d failed; want all the rest, and something failed", b, sum.Failed)
+			}
+			b.tree.Before = nil
+			w.calm()
+			if a.String() != b.String() {
+				t.Errorf("A has %q, B %q", a, b)
+			}
+		})
+	}
+}
+
+// TestUnreadableArrival: a new directory that can't be read is not what keeps everything else from being synchronised.
+func TestUnreadableArrival(t *testing.T) {
+	w := newWorld(t, 1)
+	a := w.machines[0]
+	a.build("d/a=1 other=1")
+	w.calm()
+	a.user("rm d; mkdir n; write n/a=1; write other=2")
+	a.tree.Before = func(op memory.Op, path string) error {
+		if op == memory.OpList && path == "n" {
+			return errors.New("permission denied")
+		}
+		return nil
+	}
+	if sum := a.sync(); sum.Failed != 1 || sum.Out.Updated != 1 {
+		t.Errorf("%+v; want one entry failed, and the other in the store", sum)
+	}
+}
+
+// TestDirectoryThatStays: a directory that can't be removed is remembered, although all that was in it went.
+func TestDirectoryThatStays(t *testing.T) {
+	w := newWorld(t, 2)
+	a, b := w.machines[0], w.machines[1]
+	a.build("d/a=1 e=2")
+	w.calm()
+	a.user("rm d")
+	a.sync()
+	b.tree.Before = func(op memory.Op, path string) error {
+		if op == memory.OpChange && path == "d" {
+			return errors.New("permission denied")
+		}
+		return nil
+	}
+	for range 2 {
+		if sum := b.sync(); sum.Failed != 1 {
+			t.Errorf("%d failed, want 1", sum.Failed)
+		}
+		if issues, err := b.past.Issues(t.Context()); err != nil || len(issues) != 1 || issues[0].Path != "d" {
+			t.Errorf("issues %+v, %v; want one, of d", issues, err)
+		}
+	}
+	b.tree.Before = nil
+	w.calm()
+	if issues, _ := b.past.Issues(t.Context()); len(issues) != 0 {
+		t.Errorf("issues %+v afterwards", issues)
 	}
 }

@@ -261,15 +261,15 @@ func (s *syncer) recover(ctx context.Context) error {
 	return err
 }
 
-// moved reports whether the client's entry was moved before the unclean stop. If something has its old name again, nobody
-// can tell, and it was not: then both names are looked at for themselves.
+// moved reports whether the client's entry was moved before the unclean stop. If something has its old name again, or one
+// of the two can't be looked at, nobody can tell, and it was not: then both names are looked at for themselves.
 func (s *syncer) moved(ctx context.Context, m ancestor.Move) (bool, error) {
 	from, err := s.kindAt(ctx, m.From)
 	if err != nil {
-		return false, err
+		return false, unlessLocal(err)
 	}
 	to, err := s.kindAt(ctx, m.To)
-	return to != object.Absent && from != to, err
+	return err == nil && to != object.Absent && from != to, unlessLocal(err)
 }
 
 // kindAt returns what the client has at a path.

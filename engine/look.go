@@ -344,8 +344,12 @@ func (d *directory) unsynced(s step, path string, mode plan.Mode) {
 	}
 	i := ancestor.Issue{Path: path, Kind: ancestor.Unsynced, Since: time.Now()}
 	switch {
-	case s.n.client.Kind == object.Special || s.n.server.Kind == object.Special:
-		return
+	case s.n.client.Kind == object.Special && s.n.server.Kind == object.Absent:
+		return // it is not synchronised, and in nobody's way
+	case s.n.client.Kind == object.Special:
+		i.Reason = "a socket, pipe or device has this name on this machine; move it away to get the store's " + s.n.server.Kind.String()
+	case s.n.server.Kind == object.Special:
+		i.Reason = "the store has something of this name that this version of ensync doesn't know"
 	case s.out.Conflict != plan.NoConflict:
 		i.Kind = ancestor.Conflicted
 		i.Reason = s.out.Conflict.String() + "; mode " + mode.String() + " lets neither version win"

@@ -189,7 +189,9 @@ func TestWhatASpecialFileHidArrivesWhenItIsGone(t *testing.T) {
 		if err := a.tree.Special("d"); err != nil {
 			t.Fatal(err)
 		}
-		a.sync()
+		if sum := a.sync(); sum.Unsynced != 1 {
+			t.Errorf("%q: %+v; want one entry out of sync, as a special file is in its place", base, sum)
+		}
 		a.tree.Remove("d")
 		if base != "k=0" { // as after a look that failed
 			a.user("write d/x=0; touch 1 d/x")

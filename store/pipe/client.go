@@ -60,7 +60,7 @@ type Client struct {
 	attempt  *attempt
 	failures int       // of connecting, in a row
 	resume   time.Time // no attempt before this
-	greeted  bool      // a server has answered once
+	awaited  bool      // a server has answered, and no call has given it up since
 }
 
 // New returns a client that connects by dial, when it is first asked something and whenever the connection was lost.

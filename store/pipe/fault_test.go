@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -304,6 +305,41 @@ func TestIdle(t *testing.T) {
 		}
 		if s.Dialed() != 2 {
 			t.Errorf("%d connections, want 2", s.Dialed())
+		}
+		c.Close()
+		s.Wait()
+	})
+}
+
+// TestOutage: a call waits for a server that has gone; those after it see at once that it is still away, or back.
+func TestOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, s := flaky(memory.New(), firstOnly(pipetest.Link{Up: pipetest.Lane{Fault: pipetest.Cut, At: 400}}))
+		dials, away := 0, false
+		c := pipe.New(func(ctx context.Context) (io.ReadWriteCloser, error) {
+			if dials++; away {
+				return nil, errors.New("connection refused")
+			}
+			return s.Dial(ctx)
+		}, pipe.Options{})
+		if _, err := c.Hello(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		away = true
+		time.Sleep(time.Hour) // pings pass byte 400
+		dials = 0
+		if _, err := c.Get(t.Context(), "packs/x", 0, -1); !errors.Is(err, backend.ErrUnavailable) || dials < 3 {
+			t.Errorf("the first call: %v after %d attempts", err, dials)
+		}
+		dials = 0
+		start := time.Now()
+		_, err := c.Get(t.Context(), "packs/x", 0, -1)
+		if took := time.Since(start); !errors.Is(err, backend.ErrUnavailable) || dials != 1 || took > 0 {
+			t.Errorf("the next one: %v after %d attempts, %v", err, dials, took)
+		}
+		away = false
+		if err := c.Put(t.Context(), "packs/x", nil); err != nil {
+			t.Errorf("when the server is back: %v", err)
 		}
 		c.Close()
 		s.Wait()

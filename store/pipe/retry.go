@@ -41,6 +41,7 @@ func (c *Client) do(ctx context.Context, what, name string, fn func(ctx context.
 			return fail(ctx.Err())
 		case err != nil:
 			if dials++; dials >= maxDials || !c.worthwhile(err) {
+				c.giveUp()
 				return fail(fmt.Errorf("%w: %w", backend.ErrUnavailable, err))
 			}
 			continue
@@ -72,11 +73,22 @@ func (c *Client) do(ctx context.Context, what, name string, fn func(ctx context.
 	}
 }
 
-// worthwhile reports whether connecting again makes sense. A server that never was there is not waited for.
+// worthwhile reports whether connecting again makes sense. A server that never was there, or for which a call has waited
+// in vain already, is not waited for.
 func (c *Client) worthwhile(err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.greeted && !errors.As(err, new(final)) && c.life.Err() == nil
+	return c.awaited && !errors.As(err, new(final)) && c.life.Err() == nil
+}
+
+// giveUp lets the calls that come next see for themselves, at once and by one attempt, whether the server is back. Whoever
+// reads a mount, or unmounts it, does not wait for minutes again and again.
+func (c *Client) giveUp() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.awaited && c.current == nil {
+		c.awaited, c.failures, c.resume = false, 0, time.Time{}
+	}
 }
 
 // part is a random part of d, so that those who failed together do not come again together.
@@ -168,7 +180,7 @@ func (c *Client) try(a *attempt) {
 		a.conn.end(errClosed)
 		a.err = errClosed
 	default:
-		c.current, c.greeted, c.failures, c.resume = a.conn, true, 0, time.Time{}
+		c.current, c.awaited, c.failures, c.resume = a.conn, true, 0, time.Time{}
 	}
 }
 

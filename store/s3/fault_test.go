@@ -180,6 +180,29 @@ func TestContextEnds(t *testing.T) {
 	}
 }
 
+// TestOutage: a call makes many attempts at a server that has answered before; those after it make few, until it is back.
+func TestOutage(t *testing.T) {
+	s := s3test.Start(t)
+	c := client(t, s, nil)
+	if err := c.Put(t.Context(), "x", nil); err != nil {
+		t.Fatal(err)
+	}
+	for i, step := range []struct {
+		fault s3test.Fault
+		many  bool
+	}{{s3test.LostRequest, true}, {s3test.LostRequest, false}, {s3test.None, false}, {s3test.LostRequest, true}} {
+		var attempts atomic.Int64
+		s.SetFault(func(int, *http.Request) s3test.Fault { attempts.Add(1); return step.fault })
+		if _, err := c.Get(t.Context(), "x", 0, -1); errors.Is(err, backend.ErrUnavailable) != (step.fault != s3test.None) {
+			t.Errorf("call %d: %v", i, err)
+		}
+		// net/http makes one more by itself on a connection that it kept.
+		if n := attempts.Load(); step.many && n < maxAttempts || !step.many && n > firstAttempts+1 {
+			t.Errorf("call %d: %d attempts", i, n)
+		}
+	}
+}
+
 // TestSlowDown: who is asked for fewer requests makes fewer at a time, and more again when that has passed.
 func TestSlowDown(t *testing.T) {
 	g := newGate()

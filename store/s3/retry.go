@@ -18,7 +18,7 @@ import (
 
 const (
 	maxAttempts   = 10
-	firstAttempts = 4 // as long as the server has never answered: it may be the wrong address
+	firstAttempts = 4 // as long as the server has not answered, ever or since a call has given up: it may be the wrong address
 	maxBackoff    = 20 * time.Second
 	budget        = 10 * time.Minute // of one call
 
@@ -54,6 +54,7 @@ func (c *Client) do(ctx context.Context, what, name string, r request, check fun
 		again = again || open && !undone(err)
 		wait := c.wait(n, a.header)
 		if n >= maxAttempts || n >= firstAttempts && !c.gate.answered.Load() || time.Since(started)+wait > budget {
+			c.gate.answered.Store(false)
 			return fail(unreachable(err))
 		}
 		if err := pause(ctx, wait); err != nil {
@@ -109,7 +110,7 @@ func pause(ctx context.Context, d time.Duration) error {
 // gate bounds the requests at a time: one more with each full round of answers, half of them when the server asks for
 // fewer (additive increase, multiplicative decrease).
 type gate struct {
-	answered atomic.Bool // the server has answered at some time
+	answered atomic.Bool // the server has answered, and no call has given it up since
 
 	mu      sync.Mutex
 	limit   float64

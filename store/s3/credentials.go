@@ -29,6 +29,7 @@ func (c Credentials) GoString() string { return c.String() }
 const (
 	maxCredentials = 1 << 20          // bytes of a file, or of a program's output
 	renewBefore    = 2 * time.Minute  // their end
+	askAgain       = 10 * time.Second // after credentials that were near their end already when they came
 	processTime    = 60 * time.Second // of a credential_process
 )
 
@@ -40,6 +41,7 @@ type source struct {
 
 	turn  chan struct{} // holds one token; who has it may use what follows
 	known *Credentials
+	asked time.Time // when known was found
 }
 
 func newSource(getenv func(string) string, profile string) *source {
@@ -56,14 +58,14 @@ func (s *source) get(ctx context.Context) (Credentials, error) {
 	case <-ctx.Done():
 		return Credentials{}, ctx.Err()
 	}
-	if s.known != nil && (s.known.Expires.IsZero() || time.Until(s.known.Expires) > renewBefore) {
+	if s.known != nil && (s.known.Expires.IsZero() || time.Until(s.known.Expires) > renewBefore || time.Since(s.asked) < askAgain) {
 		return *s.known, nil
 	}
 	c, err := s.find(ctx)
 	if err != nil {
 		return Credentials{}, err
 	}
-	s.known = &c
+	s.known, s.asked = &c, time.Now()
 	return c, nil
 }
 

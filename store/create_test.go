@@ -52,6 +52,11 @@ func TestCreateRefuses(t *testing.T) {
 		wantErr(t, err, ErrExists)
 		_, err = Exists(t.Context(), b)
 		wantErr(t, err, ErrMissing)
+		for _, words := range []string{"packs/aa/other", "choose an empty place", "ensync repair"} {
+			if !strings.Contains(err.Error(), words) {
+				t.Errorf("%v; it does not say %q", err, words)
+			}
+		}
 	})
 }
 

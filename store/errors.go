@@ -78,9 +78,10 @@ func damaged(object string, cause error) error {
 
 func missing(object string) error {
 	return &Fault{Kind: ErrMissing, Object: object,
-		Next: "the store is damaged: likely an expiry rule, another program that deletes here, or a partial copy; stop that; " +
-			"ensync check lists what is affected" + putBack(object)}
+		Next: "the store is damaged: " + becauseMissing + putBack(object)}
 }
+
+const becauseMissing = "likely an expiry rule, another program that deletes here, or a partial copy; stop that; ensync check lists what is affected"
 
 // putBack says where an object can be had again.
 func putBack(object string) string {

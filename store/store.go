@@ -164,7 +164,7 @@ func loadFormat(ctx context.Context, b backend.Backend, mem *Memory) (*format, e
 func checkFormat(ctx context.Context, b backend.Backend, mem *Memory, raw []byte, err error) (*format, error) {
 	if err != nil {
 		err = absent(ctx, b, formatObject, err)
-		if _, known := mem.known(); known && errors.Is(err, ErrNoStore) {
+		if _, known := mem.known(); known && (errors.Is(err, ErrNoStore) || errors.Is(err, ErrMissing)) {
 			return nil, missing(formatObject)
 		}
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -71,7 +72,7 @@ func (l *lastWords) String() string {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if text := printable(string(l.text)); text != "" {
+	if text := printable(strings.Join(strings.Fields(string(l.text)), " ")); text != "" {
 		return fmt.Sprintf("; it said %q", text)
 	}
 	return ""

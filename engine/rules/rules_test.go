@@ -447,7 +447,7 @@ func TestManual(t *testing.T) {
 	}
 	var examples []*Set
 	for i, part := range strings.Split(string(text), "```") {
-		if rules, ok := strings.CutPrefix(part, "toml\n"); ok && i%2 == 1 {
+		if rules, ok := strings.CutPrefix(part, "toml\n"); ok && i%2 == 1 && strings.Contains(rules, "[[rules.") {
 			examples = append(examples, parse(t, rules))
 		}
 	}

@@ -65,12 +65,20 @@ func (r *Replica) exchanged(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, s := range strings.Fields(found) {
-		if slices.Contains(strings.Fields(string(recorded)), s) {
-			return "", nil
-		}
+	if shared(found, string(recorded)) != "" {
+		return "", nil
 	}
 	return "the local tree and the record of its last sync are not from the same time", nil
+}
+
+// shared returns the newest stamp that both sides hold; "" if there is none.
+func shared(found, recorded string) (newest string) {
+	for _, s := range strings.Fields(recorded) {
+		if slices.Contains(strings.Fields(found), s) {
+			newest = s
+		}
+	}
+	return newest
 }
 
 // identify notes which directory the root is.
@@ -90,14 +98,16 @@ func (r *Replica) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	found, err := r.stamp.Stamp(r.owner)
+	if err != nil {
+		return err
+	}
 	random := make([]byte, 8)
 	if _, err := rand.Read(random); err != nil {
 		return err
 	}
-	both := hex.EncodeToString(random)
-	if was := strings.Fields(string(recorded)); len(was) > 0 {
-		both = was[len(was)-1] + " " + both
-	}
+	// Of those from before, the one that is on both sides: a sync that was killed may have left its own on one alone.
+	both := strings.TrimSpace(shared(found, string(recorded)) + " " + hex.EncodeToString(random))
 	// Not waited for: if a power cut takes back only this, the root has the stamp from before, and the record that, too.
 	ok, err := r.stamp.SetStamp(r.owner, both)
 	if err != nil || !ok && len(recorded) == 0 {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"ensync/engine/ancestor"
 	"ensync/engine/worktree"
@@ -76,6 +77,9 @@ func (s *Store) openMounted(ctx context.Context, state string, onError func(erro
 		return nil, errors.Join(err, tree.Close(last))
 	}
 	m := &Mounted{Tree: tree, Replica: &Replica{Client: tree, Ancestor: past}}
+	if _, number, ok := strings.Cut(Machine(s.Config), "#"); ok {
+		m.stamp, m.owner = mountStamp{tree, filepath.Join(s.Config.PrivateDir(), mountStampName)}, number
+	}
 	m.close = []func() error{past.Close, func() error { // the last goes first
 		if err := tree.Close(last); err != nil {
 			return err // the next start does not rely on what the tree knows
@@ -112,18 +116,7 @@ func makeReplicaID(path string) ([]byte, error) {
 	if _, err := rand.Read(id); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	_, err = f.Write(id)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil { // DURABLE: without it the state never opens again
-		return nil, err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return nil, err
-	}
-	return id, syncDir(filepath.Dir(path))
+	return id, writeDurably(path, id) // DURABLE: without it the state never opens again
 }
 
 func syncDir(path string) error {

@@ -62,11 +62,11 @@ func (a *app) repair(ctx context.Context, path string) error {
 func (a *app) storeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "store",
-		Short: "Accept a store that was restored from a backup",
+		Short: "Look into a store as a whole, or accept one that was restored from a backup",
 		Args:  cobra.ArbitraryArgs,
 		RunE:  groupOnly,
 	}
-	cmd.AddCommand(a.acceptRollback())
+	cmd.AddCommand(a.acceptRollback(), a.storeList(), a.storeUsage())
 	return cmd
 }
 

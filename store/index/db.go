@@ -378,6 +378,15 @@ func (db *DB) PackNames(ctx context.Context) (all []pack.Name, err error) {
 	return all, err
 }
 
+// Bytes returns what all blocks known take in their packs.
+func (db *DB) Bytes(ctx context.Context) (n int64, err error) {
+	err = db.do(ctx, func(f *file) error {
+		return f.sql.QueryRowContext(ctx, `SELECT COALESCE(SUM(length), 0) FROM
+			(SELECT DISTINCT p.name, b.id, b.length FROM blocks b JOIN packs p ON p.n = b.pack)`).Scan(&n)
+	})
+	return n, err
+}
+
 type packRow struct {
 	n    int64
 	pack Pack

@@ -19,6 +19,8 @@ var (
 	ErrMissing = errors.New("missing from the store")
 	// ErrDamaged says that an object is there but not as it was written.
 	ErrDamaged = errors.New("damaged")
+	// ErrUnfinished says that a copy of a store lies there which is not whole yet.
+	ErrUnfinished = errors.New("missing from an unfinished copy of a store")
 	// ErrUnsupported says that the store was made by a newer version.
 	ErrUnsupported = errors.New("needs a newer version of ensync")
 	// ErrOvertaken says that another client changed the object first; look again and retry.
@@ -82,6 +84,11 @@ func missing(object string) error {
 }
 
 const becauseMissing = "likely an expiry rule, another program that deletes here, or a partial copy; stop that; ensync check lists what is affected"
+
+func unfinishedCopy(object string) error {
+	return &Fault{Kind: ErrUnfinished, Object: object,
+		Next: "nothing was changed; finish the copy with ensync store copy, and use the store that it is of until then"}
+}
 
 // putBack says where an object can be had again.
 func putBack(object string) string {

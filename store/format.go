@@ -140,6 +140,11 @@ func absent(ctx context.Context, b backend.Backend, object string, err error) er
 	case other == "":
 		return fmt.Errorf("%s: %w; ensync key init makes one", b.Location(), ErrNoStore)
 	}
+	if mark, err := unfinished(ctx, b); err != nil {
+		return err
+	} else if mark != nil {
+		return unfinishedCopy(object)
+	}
 	return &Fault{Kind: ErrMissing, Object: object, Cause: fmt.Errorf("but %.100q is there", other),
 		Next: "if this is no store, choose an empty place (in a bucket, a prefix of its own); if it was one, " + becauseMissing + putBack(object)}
 }

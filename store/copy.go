@@ -199,7 +199,8 @@ func readHeads(ctx context.Context, b backend.Backend, f *format) (heads, error)
 
 // immutables copies what is not there yet. Packs are listed after the indexes that tell of them.
 func (c *copier) immutables(ctx context.Context) error {
-	for last := map[string]int64(nil); ; {
+	var last map[string]int64
+	for range 3 {
 		// A list is not read at one instant: while clients merge index objects, it may show neither the old nor the new.
 		listed, err := sizes(ctx, c.from, indexPrefix)
 		if err != nil {

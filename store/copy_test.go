@@ -93,6 +93,9 @@ func TestCopyStopsAnywhere(t *testing.T) {
 				h = commitNumbered(t, s, root, 100+n)
 			}
 			done, err := Copy(t.Context(), p.b, to, nil)
+			if errors.Is(err, ErrExists) && strings.Contains(err.Error(), "whole copy") { // only the last answer was lost
+				continue
+			}
 			must(t, err)
 			if done.Behind { // stopped after the keys
 				now, err := Copy(t.Context(), p.b, memory.New(), nil)
@@ -139,40 +142,38 @@ func wantNoStore(t *testing.T, p *place, b backend.Backend, f *format) {
 	}
 }
 
-// Others commit all the time, and merge indexes: what the copy shows is all there, and nobody who follows sees an older state.
+// Others commit between any two steps, and merge indexes: all that the copy shows is there. When they rest, the copy is what
+// they left; when they never rest, it is a little older.
 func TestCopyOfALiveStore(t *testing.T) {
-	p, s, root, _ := copied(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	stopped := make(chan Head)
-	go func() {
-		var h Head
-		for n := 1000; ctx.Err() == nil; n++ {
-			h = commitNumbered(t, s, root, n)
-		}
-		stopped <- h
-	}()
-	to := faulty.Wrap(memory.New(), 1)
-	writes := 0
-	_, err := Copy(t.Context(), p.b, to, func(c CopyProgress) {
-		if writes++; writes == 60 {
-			cancel()
-		}
-	})
-	cancel()
-	h := <-stopped
-	must(t, err)
-	there := &place{t: t, b: to, dir: t.TempDir()}
-	other := there.open("other")
-	must(t, other.Check(t.Context(), true, func(p Problem) { t.Errorf("problem: %v", p) }))
-	r, err := other.Root(t.Context(), "home")
-	must(t, err)
-	now, err := r.Head(t.Context())
-	must(t, err)
-	if now.Seq > h.Seq || now.Seq < 3 {
-		t.Errorf("the copy has commit %d, the store %d", now.Seq, h.Seq)
-	}
-	if ok, err := root.Contains(t.Context(), h, now.Seq, now.Commit); err != nil || !ok {
-		t.Errorf("commit %d of the copy is not in the store: %v", now.Seq, err)
+	for what, commits := range map[string]int{"rests": 12, "never rests": 1 << 30} {
+		t.Run(what, func(t *testing.T) {
+			p, s, root, h := copied(t)
+			to := memory.New()
+			left := commits
+			done, err := Copy(t.Context(), p.b, to, func(c CopyProgress) {
+				if c.Objects == c.TotalObjects && left > 0 {
+					left--
+					h = commitNumbered(t, s, root, 1000+left)
+				}
+			})
+			must(t, err)
+			if done.Behind != (left > 0) {
+				t.Errorf("%d commits left: %+v", left, done)
+			}
+			if !done.Behind {
+				wantWhole(t, p, to, h)
+				return
+			}
+			other := (&place{t: t, b: to, dir: t.TempDir()}).open("other")
+			must(t, other.Check(t.Context(), true, func(p Problem) { t.Errorf("problem: %v", p) }))
+			r, err := other.Root(t.Context(), "home")
+			must(t, err)
+			now, err := r.Head(t.Context())
+			must(t, err)
+			if ok, err := root.Contains(t.Context(), h, now.Seq, now.Commit); err != nil || !ok || now.Seq <= 3 {
+				t.Errorf("commit %d of the copy, %v: %v", now.Seq, ok, err)
+			}
+		})
 	}
 }
 

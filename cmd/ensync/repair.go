@@ -59,17 +59,6 @@ func (a *app) repair(ctx context.Context, path string) error {
 	return errors.Join(err, printing)
 }
 
-func (a *app) storeCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "store",
-		Short: "Look into a store as a whole, or accept one that was restored from a backup",
-		Args:  cobra.ArbitraryArgs,
-		RunE:  groupOnly,
-	}
-	cmd.AddCommand(a.acceptRollback(), a.storeList(), a.storeUsage())
-	return cmd
-}
-
 func (a *app) acceptRollback() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "accept-rollback [CONFIG]",

@@ -47,16 +47,21 @@ func (s *Store) AcceptRollback(rb store.Rollback) error {
 	if err != nil {
 		return err
 	}
-	// The agreements go first: against a newer one, what the store has lost would look deleted there. Whoever is stopped
-	// in between is refused as before.
-	err = dropAgreement(private)
-	if err == nil {
-		err = dropAgreement(filepath.Join(private, mountState))
+	return errors.Join(s.dropAgreements(rb), unlock())
+}
+
+// dropAgreements drops what was in sync, of every tree of the configuration, and then what is remembered of the root. The
+// agreements go first: against a newer one, what the store has lost would look deleted there. Whoever is stopped in
+// between is refused as before.
+func (s *Store) dropAgreements(rb store.Rollback) error {
+	private := s.Config.PrivateDir()
+	if err := dropAgreement(private); err != nil {
+		return err
 	}
-	if err == nil {
-		err = s.Store.AcceptRollback(rb)
+	if err := dropAgreement(filepath.Join(private, mountState)); err != nil {
+		return err
 	}
-	return errors.Join(err, unlock())
+	return s.Store.AcceptRollback(rb)
 }
 
 // dropAgreement removes the ancestor in a directory of state, and is durable.

@@ -1,0 +1,83 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"ensync/engine/config"
+	"ensync/store"
+	"ensync/store/backend"
+)
+
+// OpenPlace makes the place where a store can lie, or finds it, and opens it. It makes no store.
+func OpenPlace(ctx context.Context, server config.Server, opt Options) (backend.Backend, error) {
+	return createBackend(ctx, server, opt)
+}
+
+// CheckCopy checks a copy of a store with a passphrase, and calls report for each thing that is wrong with it. Everything
+// is read from the copy itself, whatever this machine has in its cache.
+func CheckCopy(ctx context.Context, b backend.Backend, pass []byte, readData bool, report func(store.Problem)) error {
+	dir, err := os.MkdirTemp("", "ensync-check-")
+	if err != nil {
+		return err
+	}
+	s, err := store.Open(ctx, b, pass, store.Options{IndexDir: dir})
+	if err == nil {
+		err = errors.Join(s.Check(ctx, readData, report), s.Close())
+	}
+	return errors.Join(err, os.RemoveAll(dir))
+}
+
+// ErrBehind says that a copy of a store is older than what this machine has seen.
+var ErrBehind = errors.New("the copy is older than what this machine has synced")
+
+// Move changes a configuration over to a whole copy of its store. What this machine remembers and keeps stays: it is the
+// same store. The copy must show what this machine has seen, or newer: else it is ErrBehind and nothing is changed, or,
+// with merge, the last agreement is dropped, so that the next sync merges and deletes nothing. It must not be called while
+// the configuration is mounted or watched: ErrInUse.
+func Move(ctx context.Context, cfg *config.Config, to config.Address, pass []byte, merge bool, opt Options) error {
+	if err := cfg.EnsurePrivateDir(); err != nil {
+		return err
+	}
+	unlock, err := lockState(cfg.PrivateDir())
+	if err != nil {
+		return err
+	}
+	return errors.Join(move(ctx, cfg, to, pass, merge, opt), unlock())
+}
+
+func move(ctx context.Context, cfg *config.Config, to config.Address, pass []byte, merge bool, opt Options) error {
+	next := *cfg
+	var err error
+	if next.General.Server, err = config.ParseServer(to.Server, cfg.Dir); err != nil {
+		return err
+	}
+	if next.General.Server.Kind == config.ServerS3 {
+		s3 := &next.General.Server.S3
+		s3.Region, s3.CA, s3.Profile = to.S3Region, to.S3CA, to.S3Profile
+	}
+	if err := Apart(next.General.Server, cfg.General.Path); err != nil {
+		return err
+	}
+	s, err := OpenStore(ctx, &next, pass, opt)
+	if err != nil {
+		return err
+	}
+	rb, err := s.Rollback(ctx, cfg.General.ServerRoot)
+	switch {
+	case err != nil:
+	case rb.Older && !merge:
+		err = fmt.Errorf("%w: %w; nothing was changed: make a new copy while nothing syncs; or, if others use this one already, "+
+			"move with --merge: the next sync then merges, and deletes nothing", ErrBehind, rb.Cause)
+	default:
+		if rb.Older {
+			err = s.dropAgreements(rb)
+		}
+		if err == nil {
+			err = config.Move(cfg.Dir, to)
+		}
+	}
+	return errors.Join(err, s.Close())
+}

@@ -164,7 +164,7 @@ func readHeads(ctx context.Context, b backend.Backend, f *format) (heads, error)
 	h := heads{}
 	load := func(name string) error {
 		data, _, err := b.Load(ctx, name)
-		if errors.Is(err, backend.ErrNotExist) && strings.HasPrefix(name, rootPrefix) && name != rootsObject {
+		if errors.Is(err, backend.ErrNotExist) && isHead(name) {
 			return nil
 		}
 		if err != nil {
@@ -220,11 +220,10 @@ func (c *copier) immutables(ctx context.Context) error {
 	}
 	c.done.Left = nil
 	maps.DeleteFunc(all, func(name string, _ int64) bool {
-		kind := KindOf(name)
-		if kind == KindOther {
+		if isForeign(name) {
 			c.done.Left = append(c.done.Left, name)
 		}
-		return kind != KindPack
+		return !strings.HasPrefix(name, packPrefix)
 	})
 	return c.copyAll(ctx, all)
 }
@@ -342,7 +341,7 @@ func (c *copier) compare(ctx context.Context, name string, data []byte) error {
 // writeHeads writes all mutable objects, the keys last.
 func (c *copier) writeHeads(ctx context.Context) error {
 	for name := range c.there {
-		if _, keep := c.last[name]; KindOf(name) == KindHead && !keep { // of a root that was removed since an earlier run
+		if _, keep := c.last[name]; isHead(name) && !keep { // of a root that was removed since an earlier run
 			if err := c.to.Delete(ctx, name); err != nil {
 				return fmt.Errorf("delete object %s of %s: %w", name, c.to.Location(), err)
 			}

@@ -146,7 +146,7 @@ func absent(ctx context.Context, b backend.Backend, object string, err error) er
 		return unfinishedCopy(object)
 	}
 	return &Fault{Kind: ErrMissing, Object: object, Cause: fmt.Errorf("but %.100q is there", other),
-		Next: "if this is no store, choose an empty place (in a bucket, a prefix of its own); if it was one, " + becauseMissing + putBack(object)}
+		Next: "if this is no store, choose an empty place (in a bucket, a prefix of its own); if it was one, the store is damaged: " + becauseMissing + putBack(object)}
 }
 
 var errFound = errors.New("found")

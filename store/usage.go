@@ -24,19 +24,27 @@ type Kind struct {
 // kinds are the kinds of objects by what their names begin with. What fits none is somebody else's.
 var kinds = []struct{ prefix, name string }{
 	{formatObject, "format"}, {keysObject, "keys"}, {keysCopy, "copy of the keys"}, {rootPrefix, "heads"},
-	{indexPrefix, "index"}, {packPrefix, "packs"}, {"", "others"},
+	{indexPrefix, "index"}, {packPrefix, "packs"}, {copyMark, "mark of an unfinished copy"}, {"", "others"},
 }
+
+// kindAt is the place in kinds of an object of that name.
+func kindAt(name string) int {
+	n := 0
+	for !strings.HasPrefix(name, kinds[n].prefix) {
+		n++
+	}
+	return n
+}
+
+// isForeign reports whether an object is none of a store's.
+func isForeign(name string) bool { return kindAt(name) == len(kinds)-1 }
 
 // Inventory counts what lies in a backend, by kind. It needs no passphrase. Kinds of which there is nothing are left out.
 func Inventory(ctx context.Context, b backend.Backend) ([]Kind, error) {
 	all := make([]Kind, len(kinds))
 	err := b.List(ctx, "", func(i backend.Info) error {
-		for n, kind := range kinds {
-			if strings.HasPrefix(i.Name, kind.prefix) {
-				all[n].add(kind.name, i)
-				break
-			}
-		}
+		n := kindAt(i.Name)
+		all[n].add(kinds[n].name, i)
 		return nil
 	})
 	if err != nil {

@@ -43,8 +43,8 @@ var page = template.Must(template.New("config").Parse(`# ensync configuration. e
 path = {{.Path}}
 
 # Where the store lies; what is in it is encrypted. path:DIRECTORY is a directory on this machine, on a drive or on a
-# network share; shell:COMMAND is behind a command, such as ssh; s3:ENDPOINT/BUCKET/PREFIX is in an object store. To move
-# a store, copy all of it while nothing syncs with it, and change this line on every machine.
+# network share; shell:COMMAND is behind a command, such as ssh; s3:ENDPOINT/BUCKET/PREFIX is in an object store. To use
+# another place, run ensync store copy once, and ensync store move on every machine.
 server = {{.Server}}
 
 # The name of this tree in the store. Machines with the same name have the same tree.

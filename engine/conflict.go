@@ -14,19 +14,24 @@ import (
 // Whoever finds a conflict copy wants to know whose it is. So the copy's entry in the store says so (object.Copy), to all
 // machines, and each notes what copies there are in the directories that it looks at.
 
-// modeOf is what the rules say, unless a user has decided about this very path.
-func (d *directory) modeOf(path string, ruled plan.Mode) plan.Mode {
-	if mode, ok := d.Resolve[path]; ok {
-		return mode
+// A Decision is what a user decided about a path.
+type Decision struct {
+	Mode plan.Mode // holds instead of what the rules say
+	Seen string    // the version that the store had then; empty: any
+}
+
+// modeOf is what the rules say, unless a user has decided about this very path, and has seen what it is about.
+func (d *directory) modeOf(path string, server replica.Entry, ruled plan.Mode) plan.Mode {
+	if by, ok := d.Resolve[path]; ok && (by.Seen == "" || by.Seen == server.Version()) {
+		return by.Mode
 	}
 	return ruled
 }
 
 // resolved makes a decision about a path hold for what moves aside from it, too.
 func (d *directory) resolved(from, to string) {
-	mode, ok := d.Resolve[replica.Join(d.dir, from)]
-	if ok {
-		d.locked(func() { d.Resolve[replica.Join(d.dir, to)] = mode })
+	if by, ok := d.Resolve[replica.Join(d.dir, from)]; ok {
+		d.locked(func() { d.Resolve[replica.Join(d.dir, to)] = Decision{Mode: by.Mode} })
 	}
 }
 
@@ -94,14 +99,16 @@ func (p *pass) noteCopies(v *visit) error {
 	if err != nil {
 		return err
 	}
-	has := func(name string) bool {
-		_, ok := slices.BinarySearchFunc(list, name, func(e replica.Entry, name string) int { return cmp.Compare(e.Name, name) })
-		return ok
+	find := func(name string) (int, bool) {
+		return slices.BinarySearchFunc(list, name, func(e replica.Entry, name string) int { return cmp.Compare(e.Name, name) })
 	}
+	has := func(name string) bool { _, ok := find(name); return ok }
 	for _, e := range object.CopiesOf(list, has) {
 		c, _ := e.Copy()
+		of, _ := find(c.Of)
 		i := ancestor.Issue{Path: replica.Join(v.dir, e.Name), Kind: ancestor.Copied, Since: time.Now(),
-			Reason: "both versions were kept", Of: c.Of, Author: c.Author, Other: c.Other}
+			Reason: "both versions were kept", Of: c.Of, Author: c.Author, Other: c.Other,
+			Seen: e.Version(), SeenOf: list[of].Version()}
 		p.mu.Lock()
 		v.issues = append(v.issues, i)
 		p.mu.Unlock()

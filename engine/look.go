@@ -43,7 +43,7 @@ func (p *pass) look(v *visit) error {
 	if err != nil {
 		return err
 	}
-	if v.same && !p.focus.has(v.dir) && !p.Rules.NeedsListings() && p.unchanged(v, client, known.Entries) {
+	if v.same && !p.focus.has(v.dir) && !p.copied[v.dir] && !p.Rules.NeedsListings() && p.unchanged(v, client, known.Entries) {
 		v.knownMark = known.Mark
 		v.state = v.state.Enter(nil, nil)
 		return p.enterSame(v, client)
@@ -269,7 +269,7 @@ func (d *directory) inspect(n name) {
 	path := replica.Join(d.dir, n.text())
 	mode, trust, inside := d.state.Entry(rules.FactsOf(bestKnown(n)))
 	s := step{n: n, inside: inside, trust: trust && !d.limits.NoModes, opt: optionalOf(inside)}
-	mode = d.modeOf(path, mode)
+	mode = d.modeOf(path, n.server, mode)
 	if n.client.Kind == object.Special && n.client.Target != "" && mode != (plan.Mode{}) {
 		d.failed(d.visit, path, errors.New(n.client.Target)) // whatever it is, it is there
 		return
@@ -342,7 +342,7 @@ func (d *directory) unsynced(s step, path string, mode plan.Mode) {
 	if mode == (plan.Mode{}) {
 		return
 	}
-	i := ancestor.Issue{Path: path, Kind: ancestor.Unsynced, Since: time.Now()}
+	i := ancestor.Issue{Path: path, Kind: ancestor.Unsynced, Since: time.Now(), Seen: s.n.server.Version()}
 	switch {
 	case s.n.client.Kind == object.Special && s.n.server.Kind == object.Absent:
 		return // it is not synchronised, and in nobody's way

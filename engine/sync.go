@@ -27,8 +27,8 @@ type Config struct {
 	DryRun  bool // change nothing, report what would be done
 	// ConfirmLoss lets a sync go on that the loss guard would stop.
 	ConfirmLoss bool
-	// Resolve are modes for single paths that hold instead of what the rules say: a user has decided.
-	Resolve map[string]plan.Mode
+	// Resolve are what a user has decided about single paths.
+	Resolve map[string]Decision
 	// Estimate lets events tell how much is to be done. It costs another listing of what is new.
 	Estimate bool
 	// Begin, if not nil, is called once, before the ancestor hears of anything new.
@@ -96,8 +96,11 @@ func Sync(ctx context.Context, cfg Config) (Summary, error) {
 // recallIssues makes this sync look at all that earlier ones could not bring in sync, whether it changed or not.
 func (s *syncer) recallIssues(ctx context.Context) error {
 	list, err := s.Ancestor.Issues(ctx)
-	s.stale, s.authors = map[string]bool{}, map[string]object.Author{}
+	s.stale, s.authors, s.copied = map[string]bool{}, map[string]object.Author{}, map[string]bool{}
 	for _, i := range list { // an issue is of a name, or of the directory itself
+		if i.Kind == ancestor.Copied {
+			s.copied[replica.Parent(i.Path)] = true
+		}
 		if i.InSync() {
 			continue
 		}
@@ -154,6 +157,7 @@ type syncer struct {
 	// Guarded by the lock of the pass under way:
 	tries    map[string]int         // per directory, how often a pass came back to it
 	dirt     map[string]bool        // directories that the last visit left unclean
+	copied   map[string]bool        // directories with conflict copies that are directories themselves, perhaps
 	stale    map[string]bool        // directories of which old issues are known, and that nobody looked at yet
 	stopPlan func()                 // ends the counting in the background
 	begun    bool                   // Begin was called; the world's lock guards it

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ensync/engine"
 	"ensync/engine/ancestor"
 	"ensync/engine/config"
 	"ensync/engine/manual"
@@ -38,7 +39,9 @@ name, where neither version was made on this machine.
 Where the configured mode lets neither version win, or nothing be done, mine and theirs
 let that version win this once, and both keeps both.
 
-An edit that is not synced yet is not lost: it comes out as a new conflict.`,
+An edit that is not synced yet is not lost: it comes out as a new conflict. What another
+machine changed since the last sync here, and nobody has seen, is not decided on: it is
+refused or left out of sync, and may be resolved after a look at it.`,
 		Args: between(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(keepWords, keep) {
@@ -58,8 +61,14 @@ An edit that is not synced yet is not lost: it comes out as a new conflict.`,
 
 // A settlement is what was decided on.
 type settlement struct {
-	copies map[string]manual.Keep // of conflict copies, by path
-	modes  map[string]plan.Mode   // of what the rules keep out of sync
+	copies map[string]choice          // of conflict copies, by path
+	rest   map[string]engine.Decision // of what the rules keep out of sync
+}
+
+// A choice is about one conflict copy.
+type choice struct {
+	keep manual.Keep
+	seen manual.Seen
 }
 
 func (a *app) resolve(ctx context.Context, dir string, paths []string, keep string) error {
@@ -71,7 +80,7 @@ func (a *app) resolve(ctx context.Context, dir string, paths []string, keep stri
 	if err != nil {
 		return err
 	}
-	s := settlement{map[string]manual.Keep{}, map[string]plan.Mode{}}
+	s := settlement{map[string]choice{}, map[string]engine.Decision{}}
 	for _, path := range paths {
 		i, ok := findIssue(st.Issues, insideTree(cfg, path))
 		if !ok {
@@ -128,14 +137,14 @@ func (s *settlement) add(i ancestor.Issue, keep, machine string) error {
 		return fmt.Errorf("it failed (%s) and is tried again at each sync; there is nothing to choose from", i.Reason)
 	case ancestor.Copied:
 		which, err := keepOfCopy(i, keep, machine)
-		s.copies[i.Path] = which
+		s.copies[i.Path] = choice{which, manual.Seen{Copy: i.Seen, Original: i.SeenOf}}
 		return err
 	}
 	mode, ok := map[string]plan.Mode{"mine": must("---/CUD"), "theirs": must("CUD/---"), "both": must("cud/cud")}[keep]
 	if !ok {
 		return fmt.Errorf("there is no copy; choose --keep mine (this machine's), theirs (the store's) or both")
 	}
-	s.modes[i.Path] = mode
+	s.rest[i.Path] = engine.Decision{Mode: mode, Seen: i.Seen}
 	return nil
 }
 
@@ -169,7 +178,7 @@ func keepOfCopy(i ancestor.Issue, keep, machine string) (manual.Keep, error) {
 
 // settle carries out what was decided, in the store and by a sync.
 func (a *app) settle(ctx context.Context, cfg *config.Config, s settlement) error {
-	flags := &syncFlags{colour: "auto", spin: "auto", strategy: "auto", resolve: s.modes}
+	flags := &syncFlags{colour: "auto", spin: "auto", strategy: "auto", resolve: s.rest}
 	run := &syncRun{app: a, flags: flags, display: a.newDisplay(flags), path: cfg.Dir}
 	defer run.forget()
 	if len(s.copies) > 0 {
@@ -180,7 +189,7 @@ func (a *app) settle(ctx context.Context, cfg *config.Config, s settlement) erro
 	return run.start(ctx)
 }
 
-func (a *app) settleCopies(ctx context.Context, run *syncRun, cfg *config.Config, copies map[string]manual.Keep) error {
+func (a *app) settleCopies(ctx context.Context, run *syncRun, cfg *config.Config, copies map[string]choice) error {
 	opt, err := a.sessionOptions()
 	if err != nil {
 		return err
@@ -193,8 +202,8 @@ func (a *app) settleCopies(ctx context.Context, run *syncRun, cfg *config.Config
 		return err
 	}
 	trees := manual.New(st.Store, cfg.General.ServerRoot)
-	for path, keep := range copies {
-		if err = trees.Resolve(ctx, "/"+cfg.General.ServerRoot+"/"+path, keep); err != nil {
+	for path, c := range copies {
+		if err = trees.Resolve(ctx, "/"+cfg.General.ServerRoot+"/"+path, c.keep, c.seen); err != nil {
 			break
 		}
 	}

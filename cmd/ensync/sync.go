@@ -32,7 +32,7 @@ type syncFlags struct {
 	quiescence          float64
 	reconnect           int
 
-	resolve map[string]plan.Mode // what the command resolve decided
+	resolve map[string]engine.Decision // what the command resolve decided
 }
 
 func (a *app) syncCommand() *cobra.Command {

@@ -55,6 +55,10 @@ type Issue struct {
 	Of     string        `json:"of,omitempty"`
 	Author object.Author `json:"author,omitzero"`
 	Other  object.Author `json:"other,omitzero"`
+	// Seen is which version (object.Entry.Version) the store had of Path, and SeenOf, for a copy, of Of: what a user decides
+	// on. Empty where nobody knows.
+	Seen   string `json:"seen,omitempty"`
+	SeenOf string `json:"seen_of,omitempty"`
 }
 
 // InSync reports whether both sides have the same, all the same: a conflict copy is only something to be looked at, and so

@@ -167,8 +167,8 @@ func decodeDir(b []byte) (Dir, error) {
 	return d, nil
 }
 
-// issueVersion 2 tells whose the versions of a conflict are.
-const issueVersion = 2
+// issueVersion 2 tells whose the versions of a conflict are, and 3 which they are.
+const issueVersion = 3
 
 func encodeIssues(list []Issue) []byte {
 	w := writer{b: []byte{issueVersion}}
@@ -183,6 +183,8 @@ func encodeIssues(list []Issue) []byte {
 			w.string(a.Machine)
 			w.int(a.Time)
 		}
+		w.string(i.Seen)
+		w.string(i.SeenOf)
 	}
 	return w.b
 }
@@ -197,10 +199,13 @@ func decodeIssues(b []byte) ([]Issue, error) {
 	var list []Issue
 	for k := 0; k < n && !r.bad; k++ {
 		i := Issue{Path: r.string(), Kind: IssueKind(r.string()), Reason: r.string(), Since: time.Unix(0, r.int()).UTC()}
-		if v[0] >= issueVersion {
+		if v[0] >= 2 {
 			i.Of = r.string()
 			i.Author = object.Author{Machine: r.string(), Time: r.int()}
 			i.Other = object.Author{Machine: r.string(), Time: r.int()}
+		}
+		if v[0] >= 3 {
+			i.Seen, i.SeenOf = r.string(), r.string()
 		}
 		list = append(list, i)
 	}

@@ -22,8 +22,14 @@ const (
 // ErrNoCopy says that an entry is no conflict copy.
 var ErrNoCopy = errors.New("not a conflict copy")
 
+// ErrNotSeen says that another machine was faster than a decision.
+var ErrNotSeen = errors.New("another machine changed it since the last sync here; sync, look at it, and decide again")
+
+// Seen are the versions (object.Entry.Version) that were decided on; empty where nobody knows.
+type Seen struct{ Copy, Original string }
+
 // Resolve settles what became of a conflict; path names the copy. It is one step: after an error nothing is changed.
-func (s *Store) Resolve(ctx context.Context, path string, keep Keep) error {
+func (s *Store) Resolve(ctx context.Context, path string, keep Keep, seen Seen) error {
 	p := s.parse(path)
 	if p.isPhysical() || p.isRoot() {
 		return p.errorf("resolve", ErrNoCopy)
@@ -38,6 +44,13 @@ func (s *Store) Resolve(ctx context.Context, path string, keep Keep) error {
 		if !ok {
 			return ErrNoCopy
 		}
+		original, there, err := t.entry(ctx, dir.inside(), c.Of)
+		if err != nil {
+			return err
+		}
+		if keep != KeepBoth && !(isVersion(seen.Copy, e) && isVersion(seen.Original, original)) {
+			return ErrNotSeen
+		}
 		none := &object.Copy{}
 		switch keep {
 		case KeepOriginal:
@@ -45,9 +58,7 @@ func (s *Store) Resolve(ctx context.Context, path string, keep Keep) error {
 		case KeepBoth:
 			return t.apply(ctx, dir.inside(), replica.Change{Old: &e, New: &e, Copy: none})
 		}
-		if _, there, err := t.entry(ctx, dir.inside(), c.Of); err != nil {
-			return err
-		} else if there {
+		if there {
 			if err := s.remove(ctx, t, dir.child(c.Of), new([]string)); err != nil {
 				return err
 			}
@@ -59,6 +70,8 @@ func (s *Store) Resolve(ctx context.Context, path string, keep Keep) error {
 	}
 	return nil
 }
+
+func isVersion(seen string, e object.Entry) bool { return seen == "" || seen == e.Version() }
 
 func missing(there bool) error {
 	if there {

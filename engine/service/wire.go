@@ -37,14 +37,15 @@ type request struct {
 type decision struct {
 	Path []byte `json:"path"`
 	Mode string `json:"mode"`
+	Seen string `json:"seen,omitempty"`
 }
 
 // encodeSync is the request for a sync.
 func encodeSync(req session.Request) request {
 	r := request{Op: "sync", DryRun: req.DryRun, Clean: req.Clean, ConfirmLoss: req.ConfirmLoss, Override: req.Override,
 		Workers: req.Workers, Estimate: req.Estimate}
-	for path, mode := range req.Resolve {
-		r.Resolve = append(r.Resolve, decision{[]byte(path), mode.String()})
+	for path, by := range req.Resolve {
+		r.Resolve = append(r.Resolve, decision{[]byte(path), by.Mode.String(), by.Seen})
 	}
 	return r
 }
@@ -52,13 +53,13 @@ func encodeSync(req session.Request) request {
 // decodeSync is the reverse of encodeSync.
 func (r request) decodeSync() (session.Request, error) {
 	req := session.Request{DryRun: r.DryRun, Clean: r.Clean, ConfirmLoss: r.ConfirmLoss, Override: r.Override,
-		Workers: r.Workers, Estimate: r.Estimate, Resolve: map[string]plan.Mode{}}
+		Workers: r.Workers, Estimate: r.Estimate, Resolve: map[string]engine.Decision{}}
 	for _, d := range r.Resolve {
 		mode, err := plan.ParseMode(d.Mode)
 		if err != nil {
 			return req, err
 		}
-		req.Resolve[string(d.Path)] = mode
+		req.Resolve[string(d.Path)] = engine.Decision{Mode: mode, Seen: d.Seen}
 	}
 	return req, nil
 }

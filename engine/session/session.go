@@ -18,7 +18,6 @@ import (
 	"ensync/engine/config"
 	"ensync/engine/localdir"
 	"ensync/engine/naming"
-	"ensync/engine/plan"
 	"ensync/engine/remote"
 	"ensync/engine/replica"
 	"ensync/engine/watch"
@@ -195,8 +194,8 @@ type Request struct {
 	ConfirmLoss bool
 	Override    string // a sync mode that stands for all rules; "": the rules hold
 	Workers     int
-	Resolve     map[string]plan.Mode // see engine.Config
-	Estimate    bool                 // see engine.Config
+	Resolve     map[string]engine.Decision // see engine.Config
+	Estimate    bool                       // see engine.Config
 	Report      func(engine.Event)
 }
 

@@ -1,7 +1,10 @@
 package object
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
+	"fmt"
 	"slices"
 )
 
@@ -100,7 +103,14 @@ func parseCopy(b []byte) (c Copy, ok bool) {
 	return c, true
 }
 
-// copiesOf returns the conflict copies among the entries of a directory, for names that are still there.
+// Version tells the version of an entry of a store from others: two of equal version are of one kind and hold the same.
+func (e Entry) Version() string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%d %d %d %x %d %x %s", e.Kind, e.Content.Size, e.Content.Depth, e.Content.Key, e.Tree.Depth, e.Tree.Key, e.Target)
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// CopiesOf returns the conflict copies among the entries of a directory, for names that are still there.
 func CopiesOf(list []Entry, has func(name string) bool) []Entry {
 	return slices.DeleteFunc(slices.Clone(list), func(e Entry) bool {
 		c, ok := e.Copy()

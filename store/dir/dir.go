@@ -93,7 +93,7 @@ func create(path string) error {
 		return err
 	}
 	// Whoever else creates the store at this moment writes the same bytes: replacing is harmless.
-	if err := r.Rename(tmp, layoutName); err != nil {
+	if err := renameTo(r, tmp, layoutName, (*os.Root).Rename); err != nil {
 		r.Remove(tmp)
 		return err
 	}

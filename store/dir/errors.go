@@ -24,11 +24,14 @@ func classify(err error) error {
 	}
 	for _, c := range []struct{ errno, class error }{
 		{syscall.ENOSPC, backend.ErrFull}, {syscall.EDQUOT, backend.ErrFull}, {syscall.EFBIG, backend.ErrFull},
-		{syscall.EACCES, backend.ErrDenied}, {syscall.EPERM, backend.ErrDenied}, {syscall.EROFS, backend.ErrDenied},
+		{syscall.EACCES, backend.ErrDenied}, {syscall.EPERM, backend.ErrDenied},
 	} {
 		if errors.Is(err, c.errno) {
 			return fmt.Errorf("%w: %w", c.class, err)
 		}
+	}
+	if errors.Is(err, syscall.EROFS) {
+		return fmt.Errorf("%w: %w; until it can be written to, sync only reads", backend.ErrDenied, err)
 	}
 	if errors.Is(err, fs.ErrExist) {
 		return err // Create's; elsewhere it has become backend.ErrExist

@@ -9,9 +9,14 @@ import (
 	"math"
 	"os"
 	"slices"
+	"time"
 
 	"ensync/store/backend"
 )
+
+// emptyWait is how long the directory of a mutable object that shows no number is looked at again: a listing may have been
+// overtaken by eight swaps and their clean-up, or be an old one. Who died before the first number was made leaves one, too.
+const emptyWait = 500 * time.Millisecond
 
 // state is what a mutable object is at one moment.
 type state struct {
@@ -158,7 +163,10 @@ func (d *Dir) numbers(r *os.Root, name string) ([]number, error) {
 // current reads the state of a mutable object. Numbers may come and go while it looks; it looks again until what it
 // saw makes sense, since a series that has begun never lacks a number.
 func (d *Dir) current(l *lease, r *os.Root, name string) (state, error) {
-	for empty := 0; ; {
+	wait, waited := time.Duration(0), time.Duration(0)
+	for ; ; wait = min(2*wait+time.Millisecond, 50*time.Millisecond) {
+		time.Sleep(wait) // an old listing may stay for a while
+		waited += wait
 		if err := l.hold(func() {}); err != nil {
 			return state{}, err
 		}
@@ -166,18 +174,17 @@ func (d *Dir) current(l *lease, r *os.Root, name string) (state, error) {
 		if err != nil {
 			return state{}, err
 		}
-		if len(list) == 0 {
-			// Nothing, or a listing that was overtaken by eight swaps and their clean-up: look twice more.
-			if empty++; empty < 3 && d.seriesExists(r, name) {
-				continue
-			}
+		// RACE: a network file system may show a listing from before the first number for longer than we wait, while others
+		// have gone on so far that they removed that. The object then seems not to be there. Nobody makes one because of that
+		// but who creates a store, which needs format too, or a root, whose name is random.
+		if len(list) == 0 && (waited >= emptyWait || !d.seriesExists(r, name)) {
 			if err := d.absent(r); !errors.Is(err, backend.ErrNotExist) {
 				return state{}, err
 			}
 			return state{}, nil
 		}
 		s, again, err := d.choose(r, name, list)
-		if err != nil || !again {
+		if err != nil || !again && s.top > 0 {
 			return s, err
 		}
 	}
@@ -190,12 +197,20 @@ func (d *Dir) seriesExists(r *os.Root, name string) bool {
 
 // choose finds the number that counts. again says that the numbers changed meanwhile.
 func (d *Dir) choose(r *os.Root, name string, list []number) (s state, again bool, err error) {
-	s.top = list[0].n
+	if len(list) > 0 {
+		s.top = list[0].n
+	}
 	// A network file system may show an old listing; asking for the next number itself goes to the server.
-	if _, err := r.Lstat(numberPath(name, s.top+1)); err == nil {
-		return s, true, nil
-	} else if !notThere(err) {
-		return s, false, err
+	for {
+		st, err := r.Lstat(numberPath(name, s.top+1))
+		if notThere(err) {
+			break
+		}
+		if err != nil {
+			return s, false, err
+		}
+		s.top++
+		list = slices.Insert(list, 0, number{n: s.top, burnt: st.IsDir()})
 	}
 	for _, x := range list {
 		if x.burnt {
@@ -221,7 +236,9 @@ func (d *Dir) choose(r *os.Root, name string, list []number) (s state, again boo
 			return s, false, nil
 		}
 	}
-	s.err = damaged(name, s.top, errTorn)
+	if s.top > 0 {
+		s.err = damaged(name, s.top, errTorn)
+	}
 	return s, false, nil
 }
 

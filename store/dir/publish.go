@@ -224,7 +224,24 @@ func byLink(_ *lease, r *os.Root, tmp, name string) error {
 
 // byRename publishes with a rename that refuses to replace: FAT, exFAT, SMB.
 func byRename(_ *lease, r *os.Root, tmp, name string) error {
-	return existing(renameNoReplace(r, tmp, name))
+	return existing(renameTo(r, tmp, name, renameNoReplace))
+}
+
+// renameTo renames a temporary file. A network file system may repeat a request whose answer was lost, and then report
+// the first try's result as an obstacle: the name is there, or the temporary is not.
+func renameTo(r *os.Root, tmp, name string, rename func(r *os.Root, from, to string) error) error {
+	ours, err := r.Lstat(tmp)
+	if err != nil {
+		return err
+	}
+	err = rename(r, tmp, name)
+	if err == nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if there, statErr := r.Lstat(name); statErr == nil && os.SameFile(ours, there) {
+		return nil
+	}
+	return err
 }
 
 // byClaim publishes where there are neither links nor exclusive renames. Only who creates the empty file NAME@claim
@@ -244,7 +261,7 @@ func byClaim(l *lease, r *os.Root, tmp, name string) error {
 	if _, err = r.Lstat(name); err == nil {
 		err = backend.ErrExist
 	} else if notThere(err) {
-		if err = r.Rename(tmp, name); err != nil && existsAsDir(r, name) {
+		if err = renameTo(r, tmp, name, (*os.Root).Rename); err != nil && existsAsDir(r, name) {
 			err = backend.ErrExist
 		}
 	}

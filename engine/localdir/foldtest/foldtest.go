@@ -37,8 +37,14 @@ type Options struct {
 	NoModes    bool          // every file has the mode 0755; setting another fails
 	NoLinks    bool          // neither hard nor symbolic ones
 	NoExchange bool          // no RENAME_EXCHANGE
+	NoFlags    bool          // a rename can't refuse to replace, nor exchange
+	Repeats    int           // every so many changes of a name are done twice, and the second answer counts (NFS, a lost answer)
+	StaleList  time.Duration // so long after a directory was listed, it is shown as it was then
+	Silly      bool          // what is removed while it is open stays as .nfs..., as on NFS
 	Grain      time.Duration
 	Earliest   time.Time // times before it become it
+	// Fault, if set, is asked before everything is done; what it returns, unless 0, is all that happens.
+	Fault func() syscall.Errno
 }
 
 // The file systems that people have.
@@ -50,8 +56,12 @@ var (
 	// Drive is a flash drive as FUSE programs show it.
 	Drive = Options{Fold: true, Forbidden: `\:*?"<>|éüñ`, NoModes: true, NoLinks: true, NoExchange: true, Grain: time.Second, Refusal: syscall.ENOENT}
 	// DOS is NTFS as some show it who ask for no case (lowntfs-3g -o ignore_case).
-	DOS  = Options{Fold: true, Lower: true}
-	NTFS = Options{Fold: true, Forbidden: `\:*?"<>|`, Strip: ". ", Grain: 100 * time.Nanosecond}
+	DOS = Options{Fold: true, Lower: true}
+	// NFS is a network file system in its worst moments.
+	NFS = Options{Repeats: 3, Silly: true, NoFlags: true, NoExchange: true}
+	// Plain has nothing that makes a name only once: neither links nor renames with flags.
+	Plain = Options{Fold: true, NoModes: true, NoLinks: true, NoFlags: true, NoExchange: true, Grain: 2 * time.Second}
+	NTFS  = Options{Fold: true, Forbidden: `\:*?"<>|`, Strip: ". ", Grain: 100 * time.Nanosecond}
 )
 
 // Available reports whether this machine lets us mount.
@@ -63,7 +73,7 @@ func Available() bool {
 // Mount shows the directory below at the directory at, until the returned function is called.
 func Mount(below, at string, opt Options) (unmount func() error, err error) {
 	zero := time.Duration(0)
-	root := &node{mount: &mount{below: below, opt: opt}}
+	root := &node{mount: &mount{below: below, opt: opt, lists: map[string]listing{}, open: map[uint64]int{}}}
 	server, err := fs.Mount(at, root, &fs.Options{EntryTimeout: &zero, AttrTimeout: &zero, NegativeTimeout: &zero, NullPermissions: true,
 		MountOptions: fuse.MountOptions{FsName: "foldtest", DirectMount: true}})
 	if err != nil {
@@ -142,6 +152,14 @@ func (o *Options) allows(name string) syscall.Errno {
 		return o.Refusal
 	}
 	return syscall.EINVAL
+}
+
+// fault is asked before everything is done.
+func (o *Options) fault() syscall.Errno {
+	if o.Fault == nil {
+		return 0
+	}
+	return o.Fault()
 }
 
 // time is what becomes of a time.

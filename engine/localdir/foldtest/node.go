@@ -6,8 +6,10 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,6 +22,45 @@ type mount struct {
 	below string
 	opt   Options
 	names sync.Mutex // held from the look at the names of a directory to their change
+
+	changes atomic.Int64
+	mu      sync.Mutex
+	lists   map[string]listing // by path below
+	open    map[uint64]int     // how often a file is open, by inode number
+}
+
+// listing is a directory as it was shown at a time.
+type listing struct {
+	at   time.Time
+	list []fuse.DirEntry
+}
+
+// repeated reports whether the answer to a change is lost, so that it is asked for again.
+func (m *mount) repeated() bool {
+	return m.opt.Repeats > 0 && m.changes.Add(1)%int64(m.opt.Repeats) == 0
+}
+
+// handle is an open file, which counts as long as it is.
+func (m *mount) handle(fd int) *file {
+	var st syscall.Stat_t
+	if syscall.Fstat(fd, &st) == nil {
+		m.mu.Lock()
+		m.open[st.Ino]++
+		m.mu.Unlock()
+	}
+	return &file{loopback: fs.NewLoopbackFile(fd).(loopback), fd: fd, mount: m, ino: st.Ino}
+}
+
+// silly gives a file that is open another name instead of removing it.
+func (m *mount) silly(path string) bool {
+	var st syscall.Stat_t
+	if !m.opt.Silly || syscall.Lstat(path, &st) != nil {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	hidden := filepath.Join(filepath.Dir(path), ".nfs"+strconv.FormatUint(st.Ino, 16))
+	return m.open[st.Ino] > 0 && syscall.Rename(path, hidden) == nil
 }
 
 // node is a file or directory. It is found anew by its path at each request, which is slow and simple.
@@ -105,6 +146,9 @@ func (n *node) child(ctx context.Context, path string, out *fuse.EntryOut) (*fs.
 }
 
 func (n *node) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+	if errno := n.mount.opt.fault(); errno != 0 {
+		return nil, errno
+	}
 	path, there := n.at(name)
 	if !there {
 		return nil, syscall.ENOENT
@@ -113,6 +157,9 @@ func (n *node) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs
 }
 
 func (n *node) Getattr(ctx context.Context, f fs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	if errno := n.mount.opt.fault(); errno != 0 {
+		return errno
+	}
 	var st syscall.Stat_t
 	if h, ok := f.(*file); ok {
 		if err := syscall.Fstat(h.fd, &st); err != nil {
@@ -126,6 +173,9 @@ func (n *node) Getattr(ctx context.Context, f fs.FileHandle, out *fuse.AttrOut) 
 }
 
 func (n *node) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
+	if errno := n.mount.opt.fault(); errno != 0 {
+		return errno
+	}
 	path := n.path()
 	if h, ok := f.(*file); ok {
 		path = "/proc/self/fd/" + itoa(h.fd) // it may have no name any more
@@ -161,21 +211,40 @@ func (n *node) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn,
 }
 
 func (n *node) Readdir(ctx context.Context) (fs.DirStream, syscall.Errno) {
-	entries, err := os.ReadDir(n.path())
+	if errno := n.mount.opt.fault(); errno != 0 {
+		return nil, errno
+	}
+	path := n.path()
+	n.mount.mu.Lock()
+	shown := n.mount.lists[path]
+	n.mount.mu.Unlock()
+	if time.Since(shown.at) < n.mount.opt.StaleList {
+		return fs.NewListDirStream(shown.list), 0
+	}
+	asked := time.Now()
+	entries, err := os.ReadDir(path)
 	if err != nil {
 		return nil, fs.ToErrno(err)
 	}
 	list := make([]fuse.DirEntry, 0, len(entries))
 	for _, e := range entries {
 		var st syscall.Stat_t
-		if syscall.Lstat(filepath.Join(n.path(), e.Name()), &st) == nil {
+		if syscall.Lstat(filepath.Join(path, e.Name()), &st) == nil {
 			list = append(list, fuse.DirEntry{Name: e.Name(), Mode: st.Mode, Ino: st.Ino})
 		}
+	}
+	if n.mount.opt.StaleList > 0 {
+		n.mount.mu.Lock()
+		n.mount.lists[path] = listing{asked, list}
+		n.mount.mu.Unlock()
 	}
 	return fs.NewListDirStream(list), 0
 }
 
 func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
+	if errno := n.mount.opt.fault(); errno != 0 {
+		return nil, nil, 0, errno
+	}
 	n.mount.names.Lock()
 	defer n.mount.names.Unlock()
 	path, errno := n.fresh(name)
@@ -187,7 +256,7 @@ func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out 
 		return nil, nil, 0, fs.ToErrno(err)
 	}
 	child, errno := n.child(ctx, path, out)
-	return child, &file{fs.NewLoopbackFile(fd).(loopback), fd}, 0, errno
+	return child, n.mount.handle(fd), 0, errno
 }
 
 func (n *node) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
@@ -209,6 +278,9 @@ func (n *node) Link(ctx context.Context, target fs.InodeEmbedder, name string, o
 }
 
 func (n *node) make(ctx context.Context, name string, out *fuse.EntryOut, make func(path string) error) (*fs.Inode, syscall.Errno) {
+	if errno := n.mount.opt.fault(); errno != 0 {
+		return nil, errno
+	}
 	n.mount.names.Lock()
 	defer n.mount.names.Unlock()
 	path, errno := n.fresh(name)
@@ -217,6 +289,9 @@ func (n *node) make(ctx context.Context, name string, out *fuse.EntryOut, make f
 	}
 	if err := make(path); err != nil {
 		return nil, fs.ToErrno(err)
+	}
+	if n.mount.repeated() {
+		return nil, syscall.EEXIST
 	}
 	return n.child(ctx, path, out)
 }
@@ -227,22 +302,38 @@ func (n *node) Readlink(context.Context) ([]byte, syscall.Errno) {
 }
 
 func (n *node) Unlink(_ context.Context, name string) syscall.Errno {
+	if errno := n.mount.opt.fault(); errno != 0 {
+		return errno
+	}
 	path, _ := n.at(name)
-	return fs.ToErrno(syscall.Unlink(path))
+	if n.mount.silly(path) {
+		return 0
+	}
+	err := syscall.Unlink(path)
+	if err == nil && n.mount.repeated() {
+		return syscall.ENOENT
+	}
+	return fs.ToErrno(err)
 }
 
 func (n *node) Rmdir(_ context.Context, name string) syscall.Errno {
+	if errno := n.mount.opt.fault(); errno != 0 {
+		return errno
+	}
 	path, _ := n.at(name)
 	return fs.ToErrno(syscall.Rmdir(path))
 }
 
 func (n *node) Rename(_ context.Context, name string, to fs.InodeEmbedder, newName string, flags uint32) syscall.Errno {
+	if errno := n.mount.opt.fault(); errno != 0 {
+		return errno
+	}
 	n.mount.names.Lock()
 	defer n.mount.names.Unlock()
 	if errno := n.mount.opt.allows(newName); errno != 0 {
 		return errno
 	}
-	if n.mount.opt.NoExchange && flags&unix.RENAME_EXCHANGE != 0 {
+	if n.mount.opt.NoExchange && flags&unix.RENAME_EXCHANGE != 0 || n.mount.opt.NoFlags && flags != 0 {
 		return syscall.EINVAL
 	}
 	from, _ := n.at(name)
@@ -252,15 +343,22 @@ func (n *node) Rename(_ context.Context, name string, to fs.InodeEmbedder, newNa
 	} else if there && flags&unix.RENAME_NOREPLACE != 0 {
 		return syscall.EEXIST
 	}
-	return fs.ToErrno(unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, target, uint(flags)))
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, target, uint(flags))
+	if err == nil && n.mount.repeated() {
+		return syscall.ENOENT
+	}
+	return fs.ToErrno(err)
 }
 
 func (n *node) Open(_ context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
+	if errno := n.mount.opt.fault(); errno != 0 {
+		return nil, 0, errno
+	}
 	fd, err := syscall.Open(n.path(), int(flags)&^syscall.O_CREAT|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, 0, fs.ToErrno(err)
 	}
-	return &file{fs.NewLoopbackFile(fd).(loopback), fd}, 0, 0
+	return n.mount.handle(fd), 0, 0
 }
 
 func (n *node) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errno {

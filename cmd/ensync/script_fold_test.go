@@ -14,7 +14,8 @@ func init() { scriptCommands["foldfs"] = foldFS }
 
 // foldFS mounts one of the file systems that other systems have: foldfs KIND DIR.
 func foldFS(ts *testscript.TestScript, neg bool, args []string) {
-	kinds := map[string]foldtest.Options{"vfat": foldtest.VFAT, "apfs": foldtest.APFS, "hfs": foldtest.HFS, "ntfs": foldtest.NTFS}
+	kinds := map[string]foldtest.Options{"vfat": foldtest.VFAT, "apfs": foldtest.APFS, "hfs": foldtest.HFS, "ntfs": foldtest.NTFS,
+		"nfs": foldtest.NFS, "plain": foldtest.Plain}
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: foldfs KIND DIR")
 	}

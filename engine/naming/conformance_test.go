@@ -100,10 +100,7 @@ func TestConformance(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			replicatest.Run(t, func(t *testing.T) replicatest.Subject {
-				root := t.TempDir()
-				if opt != (foldtest.Options{}) {
-					root = foldtest.New(t, opt)
-				}
+				root := foldtest.New(t, opt)
 				d, db, tree := open(t, root, scratch(t))
 				t.Cleanup(func() {
 					if err := errors.Join(d.Close(), db.Close()); err != nil {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"ensync/engine/localdir"
 	"ensync/store/object"
@@ -204,4 +205,27 @@ func TestCacheForgetsWhatIsGone(t *testing.T) {
 		t.Errorf("%d directories and %d big files are still remembered", paths, big)
 	}
 	c.start()
+}
+
+// TestRenamedEditIsFound: a small file that was edited without a trace, and renamed, is taken for renamed only until it is
+// read; then it is known for what it is.
+func TestRenamedEditIsFound(t *testing.T) {
+	c := newCounted(t)
+	c.ok(c.Write("d/f", "tiny AA"), c.Touch("d/f", 1e18))
+	time.Sleep(100 * time.Millisecond) // else its time stamp may not tell it from what comes next
+	c.scan("d")
+	c.ok(c.Write("d/f", "tiny BB"), c.Touch("d/f", 1e18), c.Rename("d/f", "d/g"))
+	var err error
+	for range 3 {
+		var list []object.Entry
+		list, err = c.List(c.Context(), "d")
+		c.ok(err)
+		var e object.Entry
+		if e, err = c.Hash(c.Context(), "d", list[0]); err == nil && string(e.Content.Data) != "tiny BB" {
+			t.Fatalf("it holds %q", e.Content.Data)
+		}
+	}
+	if err != nil {
+		t.Errorf("it can't be read: %v", err)
+	}
 }

@@ -36,10 +36,10 @@ func (d *Dir) Hash(ctx context.Context, dir string, e object.Entry) (object.Entr
 	if err = errors.Join(err, r.Close()); err != nil {
 		return e, fmt.Errorf("hash %q: %w", h.path(e.Name), err)
 	}
-	if e.Content.Known && !e.Content.Same(content) {
+	h.learn(e.Name, row{st: r.st, content: content, racy: busy || h.clockOf().racy(r.st, looked)})
+	if e.Content.Known && !e.Content.Same(content) { // what was known of it was wrong; see moved
 		return e, fmt.Errorf("hash %q: %w", h.path(e.Name), replica.ErrChanged)
 	}
-	h.learn(e.Name, row{st: r.st, content: content, racy: busy || h.clockOf().racy(r.st, looked)})
 	e.Content = content
 	return e, nil
 }

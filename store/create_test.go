@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
 	"testing"
 
 	"ensync/keys"
@@ -90,36 +89,6 @@ func TestAbsentUnreadableDenied(t *testing.T) {
 		_, err = Create(t.Context(), refusing{b, kind}, Params{}, pass, "key", Options{})
 		wantErr(t, err, kind)
 	}
-}
-
-// TestTwoCreators: of many that create at once, one wins and the others know.
-func TestTwoCreators(t *testing.T) {
-	b := memory.New()
-	var wg sync.WaitGroup
-	errs := make([]error, 4)
-	for i := range errs {
-		wg.Go(func() {
-			s, err := Create(t.Context(), b, Params{}, pass, "key", Options{})
-			if errs[i] = err; err == nil {
-				s.Close()
-			}
-		})
-	}
-	wg.Wait()
-	won := 0
-	for _, err := range errs {
-		if err == nil {
-			won++
-		} else if !errors.Is(err, ErrExists) {
-			t.Error(err)
-		}
-	}
-	if won != 1 {
-		t.Fatalf("%d creators won", won)
-	}
-	s, err := Open(t.Context(), b, pass, Options{})
-	must(t, err)
-	must(t, s.Check(t.Context(), true, func(p Problem) { t.Error(p) }))
 }
 
 func TestWrongPassphraseAndReplacedKeys(t *testing.T) {

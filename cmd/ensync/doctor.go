@@ -52,7 +52,7 @@ func (a *app) doctor(ctx context.Context, path string, asJSON bool) error {
 	if err == nil {
 		report(doctor.Finding{Check: "configuration", Level: doctor.OK, Says: cfg.Dir})
 		err = a.examine(ctx, cfg, report)
-	} else if !errors.Is(err, errUsage) {
+	} else {
 		report(doctor.Finding{Check: "configuration", Level: doctor.Fail, Says: err.Error()})
 		err = nil
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 
 	"ensync/engine/config"
 	"ensync/engine/session"
@@ -109,6 +110,8 @@ func (e *examination) tree() {
 		e.ok("tree", "%s is %s", e.cfg.General.Path, what)
 	case local.Mount && !local.Directory && errors.Is(err, errNoTree):
 		e.ok("tree", "%s is where it was mounted, and is not there now", e.cfg.General.Path)
+	case errors.Is(err, syscall.ENOTCONN):
+		e.fail("tree", e.cfg.General.Path+" was mounted, and the process behind it has died", "ensync mount clears that, and recovers what was written")
 	default:
 		e.fail("tree", err.Error(), "if its disk is not mounted, mount it; else correct path in config.toml, or make the directory")
 	}

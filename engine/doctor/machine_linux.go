@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"ensync/engine/session"
 )
 
 const (
@@ -33,6 +35,10 @@ func (e *examination) watches() {
 	limit := number(watchesPath)
 	if limit == 0 {
 		e.skip(check, "%s can't be read", watchesPath)
+		return
+	}
+	if local, err := session.LocalOf(e.cfg, false); err == nil && local.Mount && !local.Directory {
+		e.ok(check, "not needed: a mount knows its changes")
 		return
 	}
 	dirs, all := countDirs(e.ctx, e.cfg.General.Path, limit/2)

@@ -82,9 +82,9 @@ func (a *app) resolve(ctx context.Context, dir string, paths []string, keep stri
 	}
 	s := settlement{map[string]choice{}, map[string]engine.Decision{}}
 	for _, path := range paths {
-		i, ok := findIssue(st.Issues, insideTree(cfg, path))
-		if !ok {
-			return fmt.Errorf("resolve %s: it was in no conflict at the last sync; ensync conflicts lists what was", path)
+		i, err := findIssue(st.Issues, insideTree(cfg, path))
+		if err != nil {
+			return fmt.Errorf("resolve %s: %w", path, err)
 		}
 		if err := s.add(i, keep, session.Machine(cfg)); err != nil {
 			return fmt.Errorf("resolve %s: %w", path, err)
@@ -93,16 +93,26 @@ func (a *app) resolve(ctx context.Context, dir string, paths []string, keep stri
 	return a.settle(ctx, cfg, s)
 }
 
-// findIssue returns the issue of a name, or of a copy of it; candidates are where the name may be in the tree.
-func findIssue(issues []ancestor.Issue, candidates []string) (ancestor.Issue, bool) {
+// findIssue returns the issue of a name, or of the only copy of it; candidates are where the name may be in the tree.
+func findIssue(issues []ancestor.Issue, candidates []string) (ancestor.Issue, error) {
 	for _, path := range candidates {
+		var copies []ancestor.Issue
 		for _, i := range issues {
-			if i.Path == path && i.Kind != ancestor.Aside || i.Kind == ancestor.Copied && original(i) == path {
-				return i, true
+			if i.Path == path && i.Kind != ancestor.Aside {
+				return i, nil
+			}
+			if i.Kind == ancestor.Copied && original(i) == path {
+				copies = append(copies, i)
 			}
 		}
+		if len(copies) == 1 {
+			return copies[0], nil
+		}
+		if len(copies) > 1 {
+			return ancestor.Issue{}, fmt.Errorf("there are %d copies of it; say which one, such as %s", len(copies), printable(copies[0].Path))
+		}
 	}
-	return ancestor.Issue{}, false
+	return ancestor.Issue{}, errors.New("it was in no conflict at the last sync; ensync conflicts lists what was")
 }
 
 // insideTree returns what a path may mean: one that is relative to the tree, or one on this machine that lies in it.

@@ -57,6 +57,7 @@ ensync store move on each machine.`,
 
 // A copying is what store copy was asked for.
 type copying struct {
+	cfg      *config.Config // limits the line, as far as there is one
 	from, to *setup.Reached
 	pass     []byte // nil: the copy can't be checked
 }
@@ -98,6 +99,7 @@ func (a *app) reachCopy(ctx context.Context, args []string, c *copying) error {
 			return err
 		}
 	}
+	c.cfg = cfg
 	switch len(rest) {
 	case 1:
 		c.from = setup.Configured(cfg)
@@ -135,6 +137,7 @@ func (a *app) copyAndCheck(ctx context.Context, c *copying, readData bool) error
 	if err != nil {
 		return errors.Join(err, from.Close())
 	}
+	from, to = session.Limit(c.cfg, from), session.Limit(c.cfg, to)
 	err = a.copyBetween(ctx, from, to)
 	if err == nil && c.pass != nil {
 		err = a.checkCopy(ctx, to, c.pass, readData)

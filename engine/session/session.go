@@ -109,6 +109,18 @@ func (o Options) open(server config.Server) (backend.Backend, error) {
 	return OpenBackend(server)
 }
 
+// Limit keeps a backend to what a configuration allows of the line.
+func Limit(cfg *config.Config, b backend.Backend) backend.Backend {
+	net := cfg.Network
+	if !net.Limited() {
+		return b
+	}
+	return limit.Wrap(b, func(t time.Time) limit.Rates {
+		up, down := net.At(t)
+		return limit.Rates{Up: up, Down: down}
+	})
+}
+
 // OpenStore opens the configured store with a passphrase.
 func OpenStore(ctx context.Context, cfg *config.Config, pass []byte, opt Options) (*Store, error) {
 	if err := cfg.EnsurePrivateDir(); err != nil {
@@ -118,12 +130,7 @@ func OpenStore(ctx context.Context, cfg *config.Config, pass []byte, opt Options
 	if err != nil {
 		return nil, err
 	}
-	if net := cfg.Network; net.Limited() {
-		b = limit.Wrap(b, func(t time.Time) limit.Rates {
-			up, down := net.At(t)
-			return limit.Rates{Up: up, Down: down}
-		})
-	}
+	b = Limit(cfg, b)
 	s := &Store{Config: cfg, Backend: b, notice: opt.Notice}
 	if s.notice == nil {
 		s.notice = func(string) {}

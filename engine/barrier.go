@@ -80,7 +80,7 @@ func (p *pass) recordOrEnd(ctx context.Context) error {
 // record is barrier with the world held.
 func (p *pass) record(ctx context.Context) error {
 	p.mu.Lock()
-	b := p.pending
+	b, counted := p.pending, p.sum
 	p.pending = newBatch()
 	p.mu.Unlock()
 	if b.isEmpty() {
@@ -101,16 +101,29 @@ func (p *pass) record(ctx context.Context) error {
 		tag = t
 		return p.Ancestor.Prepare(ctx, t, b.out)
 	})
+	if errors.Is(err, replica.ErrLost) {
+		p.uncount()
+	}
 	if err != nil {
 		return errors.Join(err, p.keep(ctx, b, tag, errors.Is(err, replica.ErrLost)))
 	}
 	if tag == "" {
 		tag = "none" // nothing went out
 	}
+	p.mu.Lock()
+	p.recorded = counted
+	p.mu.Unlock()
 	if err := p.Ancestor.CommitPrepared(ctx, tag, b.out, b.in); err != nil {
 		return err
 	}
 	return p.settle(ctx, b.in.Entries, b.out.Entries, b.same)
+}
+
+// uncount takes back what was counted of changes of the server that another machine's commit undid: they come again.
+func (p *pass) uncount() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sum.Out, p.sum.Conflicts, p.sum.Copies = p.recorded.Out, p.recorded.Conflicts, p.recorded.Copies
 }
 
 // begins calls Begin the first time that there is something to record.

@@ -202,3 +202,24 @@ func TestWhatASpecialFileHidArrivesWhenItIsGone(t *testing.T) {
 		}
 	}
 }
+
+// What another machine's commit undid, and what is then done again, is counted once.
+func TestOvertakenChangesCountOnce(t *testing.T) {
+	w := newWorld(t, 2)
+	a, b := w.machines[0], w.machines[1]
+	a.build("f=1 g=2 d/h=3")
+	b.build("other=1")
+	raced := false
+	w.store.Fault = func(op string) error {
+		if op == "commit" && !raced {
+			raced = true
+			b.sync()
+		}
+		return nil
+	}
+	sum := a.sync()
+	w.store.Fault = nil
+	if sum.Out.Created != 4 || sum.Out.Bytes != 3 || sum.In.Created != 1 {
+		t.Errorf("out %+v, in %+v", sum.Out, sum.In)
+	}
+}

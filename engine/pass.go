@@ -28,16 +28,17 @@ type pass struct {
 	// world is held for reading by whoever changes a tree and notes it, for writing by a barrier.
 	world sync.RWMutex
 
-	mu      sync.Mutex // guards what follows
-	wake    sync.Cond
-	stack   []*visit // directories to look at, last in, first out
-	open    int      // visits not finished
-	pending *batch
-	again   focus       // directories that another pass must look at
-	work    focus       // looking: directories where something would be done
-	moves   *candidates // looking: what may have been moved; nil: nobody asks
-	newly   []newTree   // looking: directories that would be made, and were not looked into
-	sum     Summary
+	mu       sync.Mutex // guards what follows
+	wake     sync.Cond
+	stack    []*visit // directories to look at, last in, first out
+	open     int      // visits not finished
+	pending  *batch
+	again    focus       // directories that another pass must look at
+	work     focus       // looking: directories where something would be done
+	moves    *candidates // looking: what may have been moved; nil: nobody asks
+	newly    []newTree   // looking: directories that would be made, and were not looked into
+	sum      Summary
+	recorded Summary // sum as of the last barrier that went well
 }
 
 // A focus names directories to look at, and whether with all below: what an earlier pass could not read, it did not go

@@ -110,11 +110,8 @@ func (m *meanwhile) edit() {
 			m.held[f] = true
 		}
 	case 7:
-		for _, h := range m.opened() {
-			if m.isNamed(h) { // what a user deleted, he may write to in vain
-				m.put(h)
-			}
-			break
+		if open := m.opened(); len(open) > 0 && m.isNamed(open[0]) { // what a user deleted, he may write to in vain
+			m.put(open[0])
 		}
 	}
 }

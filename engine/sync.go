@@ -87,7 +87,7 @@ func Sync(ctx context.Context, cfg Config) (Summary, error) {
 	if err == nil && !cfg.DryRun {
 		err = s.countIssues(ctx)
 	}
-	if learner, ok := s.Client.(replica.Learner); ok && err == nil {
+	if learner, ok := s.Client.(replica.Learner); ok && err == nil && !cfg.DryRun {
 		err = learner.Save(ctx) // also after a sync that had nothing to do
 	}
 	return s.sum, err

@@ -84,6 +84,9 @@ type DB struct {
 	path   string
 	get    *sql.Stmt
 
+	ordering  sync.Mutex // guards lastOrder
+	lastOrder int64
+
 	announcing sync.Mutex // guards what follows
 	announcer  *sql.Conn  // does not wait for stable storage
 	announced  uint64

@@ -295,3 +295,28 @@ func TestAnnouncedStaysUntilRecorded(t *testing.T) {
 		path += "2"
 	}
 }
+
+// What was prepared first is settled first: the second of two moves may take along what the first has taken out.
+func TestRecoverKeepsTheOrder(t *testing.T) {
+	for range 20 { // a map would give another order now and then
+		db := open(t, filepath.Join(t.TempDir(), "ancestor.sqlite"), nil)
+		commit(t, db, Update{Entries: []Agreed{{"", directory("d")}, {"d", file("f", 1)}, {"d", file("g", 2)}}})
+		for _, m := range []Move{{From: "d/f", To: "c"}, {From: "d", To: "e"}, {From: "e/g", To: "h"}} {
+			if err := db.Prepare(t.Context(), m.From+">"+m.To, Update{Moves: []Move{m}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := db.Recover(t.Context(), func(context.Context, string) (bool, error) { return true, nil }); err != nil {
+			t.Fatal(err)
+		}
+		top, err := db.Dir(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"c", "e", "h"} {
+			if top.Find(name).Kind == object.Absent {
+				t.Fatalf("%q is not known", name)
+			}
+		}
+	}
+}

@@ -1,10 +1,14 @@
 package ancestor
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"time"
 
 	"ensync/engine/replica"
 )
@@ -13,9 +17,18 @@ import (
 // tag. A crash between the server's commit and ours is thereby not forgotten: without this, the next edit of another
 // machine would look like a conflict.
 func (d *DB) Prepare(ctx context.Context, tag string, u Update) error {
+	u.order = d.nextOrder()
 	_, err := d.db.ExecContext(ctx, "INSERT OR REPLACE INTO prepared VALUES (?, ?)", []byte(tag),
 		d.sealer.seal(encodeUpdate(u), "prepared "+tag))
 	return d.explain(err)
+}
+
+// nextOrder is higher each time, also after a restart, as long as the clock does not go back meanwhile.
+func (d *DB) nextOrder() int64 {
+	d.ordering.Lock()
+	defer d.ordering.Unlock()
+	d.lastOrder = max(d.lastOrder+1, time.Now().UnixNano())
+	return d.lastOrder
 }
 
 // CommitPrepared makes u hold, and on top of it the update that was prepared under tag, and drops the preparation. The
@@ -105,13 +118,16 @@ func (d *DB) Drop(ctx context.Context, tag string) error {
 	return d.explain(err)
 }
 
-// Recover settles what an unclean stop left prepared: happened tells whether the server holds the commit of a tag.
+// Recover settles what an unclean stop left prepared, in the order in which it was: happened tells whether the server
+// holds the commit of a tag. Of two moves the second may be of what the first has moved.
 func (d *DB) Recover(ctx context.Context, happened func(ctx context.Context, tag string) (bool, error)) error {
 	open, err := d.preparedUpdates(ctx)
 	if err != nil {
 		return err
 	}
-	for tag, u := range open {
+	tags := slices.SortedFunc(maps.Keys(open), func(a, b string) int { return cmp.Compare(open[a].order, open[b].order) })
+	for _, tag := range tags {
+		u := open[tag]
 		yes, err := happened(ctx, tag)
 		switch {
 		case err != nil:
@@ -152,12 +168,13 @@ func (d *DB) preparedUpdates(ctx context.Context) (map[string]Update, error) {
 	return open, d.explain(rows.Err())
 }
 
-// updateVersion 2 has whole paths in moves.
+// updateVersion 2 has an order, and whole paths in moves.
 const updateVersion = 2
 
 // encodeUpdate leaves issues out: they are found again.
 func encodeUpdate(u Update) []byte {
 	w := writer{b: []byte{updateVersion}}
+	w.int(u.order)
 	w.uint(uint64(len(u.Moves)))
 	for _, m := range u.Moves {
 		w.string(m.From)
@@ -183,6 +200,9 @@ func decodeUpdate(b []byte) (Update, error) {
 	v := r.take(1)
 	if len(v) != 1 || v[0] < version || v[0] > updateVersion {
 		return u, errEncoding
+	}
+	if v[0] == updateVersion {
+		u.order = r.int()
 	}
 	for n := r.count(); n > 0 && !r.bad; n-- {
 		if v[0] < updateVersion { // within one directory

@@ -24,6 +24,7 @@ type Update struct {
 	// Prepared are tags under which part of this update was prepared: what was is dropped. A later Recover that did it
 	// once more would move what has the name by then.
 	Prepared []string
+	order    int64 // when it was prepared, among others
 	// Announced are tags of Announce whose entries this update records, or drops.
 	Announced []string
 }

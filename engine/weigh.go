@@ -130,14 +130,14 @@ func (w *weighing) find(ctx context.Context) error {
 
 // findIn is find for a directory that is new, with all below.
 func (w *weighing) findIn(ctx context.Context, t newTree, sizes map[int64]bool) error {
-	list, made, entry := w.Client.List, func(m plan.Mode) plan.Right { return m.Out.Create }, t.client
+	made, entry := func(m plan.Mode) plan.Right { return m.Out.Create }, t.client
 	if w.side == Local {
-		list, made, entry = w.Server.List, func(m plan.Mode) plan.Right { return m.In.Create }, t.server
+		made, entry = func(m plan.Mode) plan.Right { return m.In.Create }, t.server
 	}
 	if entry == nil || !w.tooMuch() {
 		return nil
 	}
-	entries, err := list(ctx, t.dir)
+	entries, err := w.listNew(ctx, t.dir, entry)
 	if errors.Is(err, replica.ErrNotExist) {
 		return nil
 	}
@@ -159,6 +159,14 @@ func (w *weighing) findIn(ctx context.Context, t newTree, sizes map[int64]bool) 
 		}
 	}
 	return nil
+}
+
+// listNew lists a directory that is new to a side. The server's is not kept: it may be one of very many.
+func (w *weighing) listNew(ctx context.Context, dir string, e *replica.Entry) ([]replica.Entry, error) {
+	if w.side == Remote {
+		return w.Client.List(ctx, dir)
+	}
+	return peek(ctx, w.Server, dir, e)
 }
 
 // comes takes what comes from what goes. Only a file of a size that goes is read for it, if it has to be.

@@ -30,7 +30,7 @@ func (i itemiser) event(e engine.Event) {
 		i.line(updatedCode(e), e.Path)
 	case engine.Renamed:
 		i.line("*renamefrom", e.Path)
-		i.line("*renameto", sibling(e.Path, e.NewName))
+		i.line("*renameto", replica.Join(replica.Parent(e.Path), e.NewName))
 	case engine.Moved:
 		i.line("*renamefrom", e.Path)
 		i.line("*renameto", e.NewName)
@@ -43,16 +43,6 @@ func (i itemiser) event(e engine.Event) {
 }
 
 func (i itemiser) line(code, path string) { fmt.Fprintf(i.w, "%-11s %s\n", code, path) }
-
-// sibling is the path of another name in the directory of path.
-func sibling(path, name string) string {
-	for i := len(path) - 1; i >= 0; i-- {
-		if path[i] == '/' {
-			return path[:i+1] + name
-		}
-	}
-	return name
-}
 
 func createdCode(e engine.Event) string {
 	return string([]byte{updateType(e, true), fileType(e.New)}) + "+++++++++"

@@ -3,6 +3,8 @@
 GO ?= $(shell command -v go || echo /usr/local/go/bin/go)
 export GO
 MOUNTPOINT ?= $(HOME)/Sync
+PREFIX ?= /usr/local
+SBINDIR ?= /sbin
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The race detector pays where goroutines share state. It needs a C compiler, which nothing else does.
@@ -11,7 +13,7 @@ RACE = $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-- -race -short $(RACY))
 
 SYSTEMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 freebsd/amd64
 
-.PHONY: help run build test test-s3 check fmt vet lint cross tidy bench bench-scale soak clean
+.PHONY: help run build install uninstall test test-s3 check fmt vet lint cross tidy bench bench-scale soak clean
 
 help:
 	@echo "make run     install what is missing, build, mount at $(MOUNTPOINT) (or MOUNTPOINT=...)"
@@ -22,6 +24,7 @@ help:
 	@echo "make bench-scale   10 000, 100 000 and 1 000 000 files: time, memory, bytes (SCALE=\"-files 100000\")"
 	@echo "make soak    two machines, random edits, kill -9 (SOAK=\"-for 1h\"; -beside: edits while syncs run)"
 	@echo "make build   bin/ensync"
+	@echo "make install bin/ensync to $(PREFIX)/bin, and $(SBINDIR)/mount.fuse.ensync for mount -t and fstab (uninstall takes both away)"
 
 run:
 	@scripts/bootstrap
@@ -31,6 +34,15 @@ run:
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ensync ./cmd/ensync
+
+# mount(8) looks for its helpers in /sbin only.
+install: build
+	install -D -m 0755 bin/ensync "$(DESTDIR)$(PREFIX)/bin/ensync"
+	install -d "$(DESTDIR)$(SBINDIR)"
+	ln -sf "$(PREFIX)/bin/ensync" "$(DESTDIR)$(SBINDIR)/mount.fuse.ensync"
+
+uninstall:
+	rm -f "$(DESTDIR)$(PREFIX)/bin/ensync" "$(DESTDIR)$(SBINDIR)/mount.fuse.ensync"
 
 test: vet
 	@scripts/bootstrap --optional

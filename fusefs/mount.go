@@ -147,6 +147,7 @@ func mountOptions(r *requests, opt Options) *fuse.MountOptions {
 	if opt.Debug {
 		o.Logger = log.New(os.Stderr, "fusefs: ", log.Lmicroseconds)
 	}
+	o.Options = append(o.Options, opt.MountOptions...)
 	if opt.ReadOnly {
 		o.Options = append(o.Options, "ro")
 	}

@@ -55,15 +55,38 @@ func mountDirect(mountPoint string, opt Options) (int, error) {
 	if opt.AllowOther {
 		data += ",allow_other"
 	}
-	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV)
-	if opt.ReadOnly {
-		flags |= unix.MS_RDONLY
+	flags, err := mountFlags(opt)
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
 	}
 	if err := unix.Mount(opt.fsName(), mountPoint, "fuse.ensync", flags, data); err != nil {
 		unix.Close(fd)
 		return -1, err
 	}
 	return fd, nil
+}
+
+// mountFlags are a mount's options as mount(2) takes them.
+func mountFlags(opt Options) (uintptr, error) {
+	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV)
+	if opt.ReadOnly {
+		flags |= unix.MS_RDONLY
+	}
+	for _, o := range opt.MountOptions {
+		f, known := kernelFlags[o]
+		if !known {
+			return 0, fmt.Errorf("mount option %s is not known", o)
+		}
+		flags = flags&^f.clear | f.set
+	}
+	return flags, nil
+}
+
+var kernelFlags = map[string]struct{ set, clear uintptr }{
+	"suid": {0, unix.MS_NOSUID}, "nosuid": {unix.MS_NOSUID, 0}, "dev": {0, unix.MS_NODEV}, "nodev": {unix.MS_NODEV, 0},
+	"exec": {0, unix.MS_NOEXEC}, "noexec": {unix.MS_NOEXEC, 0}, "async": {0, unix.MS_SYNCHRONOUS}, "sync": {unix.MS_SYNCHRONOUS, 0},
+	"dirsync": {unix.MS_DIRSYNC, 0}, "noatime": {unix.MS_NOATIME, 0}, "nodiratime": {unix.MS_NODIRATIME, 0},
 }
 
 // afterMount does what wants a running server.

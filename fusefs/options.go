@@ -20,6 +20,9 @@ type Options struct {
 	// /etc/fuse.conf.
 	AllowOther bool
 	ReadOnly   bool
+	// MountOptions are further ones of mount(8): suid, dev (both for root only), noexec, sync, dirsync, noatime, nodiratime,
+	// and what takes each of them back. The last one counts.
+	MountOptions []string
 	// FsName is what df and mount show as the source; "ensync" if empty.
 	FsName string
 	// Debug prints every request with its names to standard error.

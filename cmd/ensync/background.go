@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 
 	"ensync/engine/config"
@@ -74,12 +75,15 @@ func backgroundCommand(cfg *config.Config, point string, o *mountFlags) (*exec.C
 	if err != nil {
 		return nil, err
 	}
-	args := []string{os.Args[0], "mount", "--config", cfg.Dir, "--foreground", "--handed"}
+	args := []string{"ensync", "mount", "--config", cfg.Dir, "--foreground", "--handed"}
 	if o.allowOther {
 		args = append(args, "--allow-other")
 	}
 	if o.readOnly {
 		args = append(args, "--read-only")
+	}
+	if len(o.options) > 0 {
+		args = append(args, "--options", strings.Join(o.options, ","))
 	}
 	cmd := &exec.Cmd{Path: self, Args: append(args, "--", point), Dir: "/", SysProcAttr: &syscall.SysProcAttr{Setsid: true}}
 	return cmd, nil

@@ -22,6 +22,9 @@ func run() int {
 	ctx, stop := interruptible(os.Stderr)
 	defer stop()
 	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	if isMountHelper(os.Args) {
+		return a.mountHelper(ctx, os.Args[1:])
+	}
 	var err error
 	if isLoginShell(os.Args) {
 		err = a.loginShell(ctx)

@@ -21,11 +21,13 @@ import (
 // mountFlags are the flags of mount.
 type mountFlags struct {
 	foreground, allowOther, readOnly bool
-	handed                           bool // we are the process in the background
+	options                          []string // further ones that the kernel knows
+	handed                           bool     // we are the process in the background
 }
 
 func (a *app) mountCommand() *cobra.Command {
 	o := &mountFlags{}
+	var options string
 	cmd := &cobra.Command{
 		Use:   "mount [MOUNTPOINT]",
 		Short: "Show the tree at MOUNTPOINT, and keep it in sync",
@@ -40,6 +42,9 @@ On a machine without any configuration, it sets itself up: a store in
 to move to a store elsewhere.`,
 		Args: between(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.take(options, false); err != nil {
+				return err
+			}
 			err := a.mount(cmd.Context(), append(args, "")[0], o)
 			if o.foreground && errors.Is(err, errInterrupted) {
 				return nil // asked to end, and did
@@ -51,6 +56,7 @@ to move to a store elsewhere.`,
 	f.BoolVar(&o.foreground, "foreground", false, "stay in the foreground, for services")
 	f.BoolVar(&o.allowOther, "allow-other", false, "let other users in, as permissions allow")
 	f.BoolVar(&o.readOnly, "read-only", false, "let nobody change anything")
+	f.StringVarP(&options, "options", "o", "", "`OPTIONS` as in mount(8), with commas between: ro, allow_other, noexec, suid, dev, sync, ...")
 	f.BoolVar(&o.handed, "handed", false, "")
 	f.MarkHidden("handed")
 	return a.keyOption(cmd)
@@ -230,7 +236,7 @@ func (a *app) serveStore(ctx context.Context, st *session.Store, point string, o
 	}
 	closing := context.WithoutCancel(ctx)
 	server, err := fusefs.Mount(ctx, svc.Tree(), fusefs.Options{MountPoint: point, AllowOther: o.allowOther, ReadOnly: o.readOnly,
-		FsName: st.Config.Dir, OnError: svc.Failed})
+		MountOptions: o.options, FsName: st.Config.Dir, OnError: svc.Failed})
 	if err != nil {
 		return errors.Join(err, svc.Close(closing))
 	}

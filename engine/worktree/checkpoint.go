@@ -50,14 +50,7 @@ func (t *Tree) checkpoint(ctx context.Context) error {
 		defer t.mu.Unlock()
 		return t.broken
 	}
-	force := t.postponed >= maxPostponed
-	if !force && t.awaitsRewrite() {
-		t.postponed++
-		t.mu.Unlock()
-		return nil
-	}
-	t.postponed = 0
-	if err := t.flushAll(force); err != nil && !isNoSpace(err) {
+	if err := t.flushAll(false); err != nil && !isNoSpace(err) {
 		t.mu.Unlock()
 		return err
 	}
@@ -80,22 +73,7 @@ func (t *Tree) checkpoint(ctx context.Context) error {
 	return err
 }
 
-// maxPostponed is how often a checkpoint waits for the next tick because of a file that is being rewritten.
-const maxPostponed = 8
-
-// awaitsRewrite reports whether a file that was emptied, and that the catalogue must take up, may be about to get its
-// new content: taking it up now would make the emptiness durable by itself. t.mu is held.
-func (t *Tree) awaitsRewrite() bool {
-	for _, w := range t.pending {
-		if !w.void() && w.pend.rewrite && w.unsaved {
-			return true
-		}
-	}
-	return false
-}
-
-// collect encodes everything that differs from the catalogue. t.mu is held. An inode whose pending changes are held
-// back can't be among them: the recorded state is what counts, and memory has a newer one.
+// collect encodes everything that differs from the catalogue, as it is recorded. t.mu is held.
 func (t *Tree) collect(lsn journal.LSN) *batch {
 	b := &batch{progress: progress{lsn, t.next}, savedGone: t.gone}
 	t.gone, t.savingGone = map[Ino]bool{}, b.savedGone
@@ -104,7 +82,9 @@ func (t *Tree) collect(lsn journal.LSN) *batch {
 	}
 	slices.Sort(b.gone)
 	for ino, n := range t.dirty {
-		b.addInode(n)
+		recorded := n.recorded()
+		b.addInode(recorded)
+		n.paged = recorded.paged
 		if n.dir != nil {
 			for name := range n.dir.changed {
 				e, ok := n.dir.names[name]
@@ -209,7 +189,7 @@ func (t *Tree) finish(b *batch, err error) {
 			continue
 		}
 		t.change(n)
-		n.ext.regions = nil // all of them
+		n.recorded().ext.regions, n.ext.regions = nil, nil // all of them
 	}
 	for _, c := range b.names {
 		if n := t.inodes[c.dir]; n != nil && n.dir != nil {

@@ -155,7 +155,7 @@ func (t *Tree) moveSome(ino Ino, segment uint64) (int, error) {
 	defer t.mu.Unlock()
 	defer t.trim()
 	n, err := t.get(ino)
-	if err != nil || t.broken != nil || n.pend.rewrite {
+	if err != nil || t.broken != nil || n.pend.old != nil {
 		return 0, t.broken // gone meanwhile, or better left alone now
 	}
 	var old []span

@@ -128,9 +128,10 @@ func (t *Tree) truncate(n *inode, size uint64) error {
 		return syscall.EFBIG
 	}
 	if size < n.size {
-		t.blank(n, size, maxSize)
 		if size == 0 {
-			n.pend.rewrite = true
+			t.empty(n)
+		} else {
+			t.blank(n, size, maxSize)
 		}
 		n.size = size
 		t.touchContent(n, size, maxSize)
@@ -141,6 +142,26 @@ func (t *Tree) truncate(n *inode, size uint64) error {
 	}
 	t.touchContent(n, 0, 0)
 	return nil
+}
+
+// empty takes all content away from a file, and sets it aside: new content is likely to follow, and a crash must show the one
+// or the other, whole. What was written before is recorded first: it is whole now, so that a file that is rewritten
+// again and again is never far behind.
+func (t *Tree) empty(n *inode) {
+	if t.flush(n) != nil { // no space; what can't be recorded can't be gone back to
+		t.blank(n, 0, maxSize)
+		return
+	}
+	old := &inode{ino: n.ino, state: n.state, ext: n.ext}
+	n.ext = extents{}
+	t.blank(n, 0, maxSize)
+	old.ext.each(0, maxSize, func(e extent) bool {
+		if e.kind == logged {
+			n.pend.drop = append(n.pend.drop, e.pos)
+		}
+		return true
+	})
+	n.pend.old = old
 }
 
 // blank makes [off, end) read as zeros: a hole as far as there is base content, nothing after it.
@@ -164,8 +185,12 @@ func (t *Tree) killPriv(n *inode) {
 	}
 }
 
-// Fsync returns when the inode and everything that was recorded before are on stable storage.
+// Fsync returns when the inode and everything that was recorded before are on stable storage; of the root directory, when
+// everything is, since syncfs(2) is not passed on to us.
 func (t *Tree) Fsync(ctx context.Context, ino Ino) error {
+	if ino == RootIno {
+		return t.Sync(ctx)
+	}
 	t.mu.Lock()
 	n, err := t.get(ino)
 	if err == nil {

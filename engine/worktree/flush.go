@@ -10,13 +10,13 @@ import (
 
 // pending is what no record holds yet of an inode's content and attributes.
 type pending struct {
-	waits   bool // since, and is in Tree.pending
-	since   time.Time
-	latest  time.Time
-	mask    fields
-	spans   []span        // ranges whose extents changed
-	drop    []journal.Pos // references that go when the record holds
-	rewrite bool          // emptied, and new content may be about to follow: both shall be one record
+	waits  bool // since, and is in Tree.pending
+	since  time.Time
+	latest time.Time
+	mask   fields
+	spans  []span        // ranges whose extents changed
+	drop   []journal.Pos // references that go when the record holds
+	old    *inode        // the file was emptied, and new content may be about to follow: as it was before, see empty
 }
 
 // span is the range [off, end) of a file.
@@ -32,7 +32,7 @@ func (w waiter) void() bool { return !w.pend.waits || w.pend.since != w.since }
 
 const (
 	maxSpans     = 8192 // that wait; keeps records far below journal.MaxRecord
-	rewriteDelay = 5    // times Options.Delay: how long an emptied file may wait for its new content
+	rewriteDelay = 5    // times Options.Delay: how long an emptied file may wait for the end of its new content
 )
 
 // touch notes that fields of an inode changed in memory. t.mu is held.
@@ -208,36 +208,46 @@ func (t *Tree) seal(n *inode, off uint64, data []byte) error {
 	return nil
 }
 
-// flushDue flushes what has waited long enough.
-func (t *Tree) flushDue(now time.Time) error {
-	return t.flushWhere(func(p *pending) bool {
-		age := now.Sub(p.since)
-		if p.rewrite && now.Sub(p.latest) < t.opt.Delay {
-			return age >= rewriteDelay*t.opt.Delay
+// flushDue flushes what must be durable soon: everything, if anything has waited for half of Options.Delay, so that what
+// comes together is made durable by one fdatasync. A file that is being rewritten waits until nothing was written to it for
+// the whole of Options.Delay, but not for ever. It reports whether there was anything.
+func (t *Tree) flushDue(now time.Time) (flushed bool, err error) {
+	any := false
+	for _, w := range t.pending {
+		if any = !w.void() && w.pend.old == nil && now.Sub(w.since) >= t.opt.Delay/2; any {
+			break
 		}
-		return age >= t.opt.Delay
-	})
+	}
+	err = t.flushWhere(func(p *pending) bool {
+		due := any
+		if p.old != nil {
+			due = now.Sub(p.latest) >= t.opt.Delay || now.Sub(p.since) >= rewriteDelay*t.opt.Delay
+		}
+		flushed = flushed || due
+		return due
+	}, t.flush)
+	return flushed, err
 }
 
-// flushAll flushes everything, except, unless forced, files that wait for their new content.
-func (t *Tree) flushAll(force bool) error {
-	return t.flushWhere(func(p *pending) bool { return force || !p.rewrite })
+// flushAll flushes everything, with files that are being rewritten or without.
+func (t *Tree) flushAll(rewritten bool) error {
+	return t.flushWhere(func(p *pending) bool { return rewritten || p.old == nil }, t.flush)
 }
 
-// flushWhere flushes the waiting inodes for which due holds. One that fails goes on waiting, and does not stop others.
-func (t *Tree) flushWhere(due func(*pending) bool) (err error) {
+// flushWhere calls flush for the waiting inodes for which due holds. One that fails goes on waiting, and does not stop
+// others.
+func (t *Tree) flushWhere(due func(*pending) bool, flush func(*inode) error) (err error) {
 	keep := t.pending[:0]
 	for _, w := range t.pending {
 		if w.void() {
 			continue
 		}
 		if due(&w.pend) {
-			e := t.flush(w.inode)
-			if e == nil {
-				continue
-			}
-			if err == nil {
+			if e := flush(w.inode); err == nil {
 				err = e
+			}
+			if w.void() {
+				continue
 			}
 		}
 		keep = append(keep, w)
@@ -247,10 +257,21 @@ func (t *Tree) flushWhere(due func(*pending) bool) (err error) {
 	return err
 }
 
-// relieve flushes the oldest of what waits until the buffer is half empty.
+// relieve flushes the oldest of what waits until the buffer is half empty. Files that are being rewritten give their bytes
+// to the log, and keep their record back.
 func (t *Tree) relieve() error {
 	if t.ram <= t.opt.Buffer {
 		return nil
 	}
-	return t.flushWhere(func(*pending) bool { return t.ram > t.opt.Buffer/2 })
+	return t.flushWhere(func(*pending) bool { return t.ram > t.opt.Buffer/2 }, func(n *inode) error {
+		if n.pend.old == nil {
+			return t.flush(n)
+		}
+		for _, s := range normalize(n.pend.spans) {
+			if err := t.sealRange(n, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

@@ -154,8 +154,20 @@ func (n *inode) removeLink(p place) {
 	}
 }
 
+// recorded returns the inode as records have it: while a file is being rewritten, as it was before.
+func (n *inode) recorded() *inode {
+	old := n.pend.old
+	if old == nil {
+		return n
+	}
+	s := n.state // records may have changed other fields since
+	s.assign(n.pend.mask, &old.state)
+	old.state, old.links, old.paged = s, n.links, n.paged
+	return old
+}
+
 // assign copies the fields of s that mask names.
-func (n *inode) assign(mask fields, s *state) {
+func (n *state) assign(mask fields, s *state) {
 	if mask&fMode != 0 {
 		n.mode, n.uid, n.gid, n.rdev = s.mode, s.uid, s.gid, s.rdev
 	}

@@ -35,7 +35,7 @@ type Options struct {
 	Journal    journal.Options
 	Inodes     int           // inodes kept in memory beyond those that must be; default 50 000
 	Buffer     int64         // bytes of written data that may wait in memory; default 64 MiB
-	Delay      time.Duration // how long they wait at most before they are handed to the log; default 1 s
+	Delay      time.Duration // how long what was written may be gone after a crash if nobody calls Fsync; default 1 s
 	Checkpoint time.Duration // at most between two checkpoints; default 5 s
 	Reserve    uint64        // bytes of the disk left free; default 256 MiB
 	Space      func() (total, free uint64, err error)
@@ -55,6 +55,9 @@ func (o *Options) setDefaults(stateDir string) {
 	}
 	if o.Delay == 0 {
 		o.Delay = time.Second
+	}
+	if o.Journal.Flush == 0 {
+		o.Journal.Flush = o.Delay * 3 / 4
 	}
 	if o.Checkpoint == 0 {
 		o.Checkpoint = 5 * time.Second

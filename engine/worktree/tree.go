@@ -21,7 +21,7 @@ import (
 //
 // A change of names is one record, appended to the log before it holds in memory (commit). Changes of content and
 // attributes hold in memory at once and wait there (flush.go) until fsync, the timer or the budget makes them one record
-// for each inode. The log makes records durable in their order, within a second or at fsync. The catalogue follows
+// for each inode. The log makes records durable in their order; all that is within Options.Delay, or at fsync. The catalogue follows
 // behind (checkpoint.go), and is read for what is not in memory.
 //
 // # Locks
@@ -65,7 +65,6 @@ type Tree struct {
 	ram              int64    // bytes of dirty extents
 	logged           int64    // bytes of records since the last checkpoint
 	savedAt          time.Time
-	postponed        int
 	checkpointWanted bool
 
 	space struct { // what the disk had, looked up now and then
@@ -110,8 +109,9 @@ func Open(ctx context.Context, stateDir string, key [32]byte, blocks Blocks, opt
 	t.stop = stop
 	t.queue.start(run, &t.done)
 	if !opt.NoTimer {
-		t.done.Add(1)
-		go t.keep(run)
+		t.done.Add(2)
+		go t.keep(run, t.opt.Delay/8, nil, t.handOver) // the catalogue can be slow; the log must not wait for it
+		go t.keep(run, t.opt.Delay/4, t.wake, t.follow)
 	}
 	return t, nil
 }
@@ -162,19 +162,19 @@ func (t *Tree) closeFiles(ctx context.Context) (err error) {
 	return errors.Join(err, t.lock.Close())
 }
 
-// keep is the timer.
-func (t *Tree) keep(ctx context.Context) {
+// keep is a timer.
+func (t *Tree) keep(ctx context.Context, every time.Duration, wake <-chan struct{}, do func(context.Context) error) {
 	defer t.done.Done()
-	tick := time.NewTicker(t.opt.Delay / 4)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		case <-t.wake:
+		case <-wake:
 		}
-		if err := t.Tick(ctx); err != nil && ctx.Err() == nil && t.opt.OnError != nil {
+		if err := do(ctx); err != nil && ctx.Err() == nil && t.opt.OnError != nil {
 			t.opt.OnError(err)
 		}
 	}
@@ -211,18 +211,30 @@ func (t *Tree) throttle(ctx context.Context) {
 	}
 }
 
-// Tick does what is due: changes that waited long enough go to the log, and the catalogue follows.
-func (t *Tree) Tick(ctx context.Context) error {
+// Tick does what is due.
+func (t *Tree) Tick(ctx context.Context) error { return errors.Join(t.handOver(ctx), t.follow(ctx)) }
+
+// handOver gives changes that waited long enough to the log, which makes them durable in the background.
+func (t *Tree) handOver(context.Context) error {
 	t.mu.Lock()
-	now := t.opt.Now()
-	err := t.flushDue(now)
-	due := t.checkpointWanted || len(t.dirty) >= checkpointInodes || t.logged >= checkpointBytes ||
-		now.Sub(t.savedAt) >= t.opt.Checkpoint && len(t.dirty)+len(t.gone) > 0
-	t.mu.Unlock()
-	if due {
-		err = errors.Join(err, t.checkpoint(ctx), t.tidy(ctx))
+	defer t.mu.Unlock()
+	flushed, err := t.flushDue(t.opt.Now())
+	if flushed {
+		t.log.Commit()
 	}
 	return err
+}
+
+// follow brings the catalogue up to the log when that is due.
+func (t *Tree) follow(ctx context.Context) error {
+	t.mu.Lock()
+	due := t.checkpointWanted || len(t.dirty) >= checkpointInodes || t.logged >= checkpointBytes ||
+		t.opt.Now().Sub(t.savedAt) >= t.opt.Checkpoint && len(t.dirty)+len(t.gone) > 0
+	t.mu.Unlock()
+	if !due {
+		return nil
+	}
+	return errors.Join(t.checkpoint(ctx), t.tidy(ctx))
 }
 
 // wantCheckpoint lets the timer make one soon. t.mu is held.

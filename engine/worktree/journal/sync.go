@@ -46,6 +46,9 @@ func (l *Log) Sync(ctx context.Context, lsn LSN) error {
 	}
 }
 
+// Commit starts to make everything durable that was appended so far. It does not wait.
+func (l *Log) Commit() { signal(l.kick) }
+
 // isDurable is Sync's question. l.mu is held.
 func (l *Log) isDurable(lsn LSN) bool {
 	if lsn == 0 {
@@ -54,36 +57,42 @@ func (l *Log) isDurable(lsn LSN) bool {
 	return l.durable >= lsn
 }
 
-// flusher makes the commits: at once when somebody waits, else Options.Flush after the first append, and once more after the
-// log has become idle, for the mark that vouches for the last commit. It ends with ctx.
+// flusher makes the commits: at once when somebody waits or wants one, else Options.Flush after the first append that no
+// commit has taken along, and once more after the log has become idle, for the mark that vouches for the last commit. It
+// ends with ctx.
 func (l *Log) flusher(ctx context.Context) {
 	defer close(l.flusherDone)
 	timer := time.NewTimer(l.opt.Flush)
 	defer timer.Stop()
 	armed := true // the header of a new segment needs nothing, but a spare tick costs nothing either
+	arm := func(after time.Duration) {
+		timer.Reset(max(after, 0))
+		armed = true
+	}
 	for {
+		var begin time.Time
 		select {
 		case <-ctx.Done():
 			return
 		case <-l.dirtied:
 			if !armed {
-				timer.Reset(l.opt.Flush)
-				armed = true
+				arm(l.opt.Flush)
 			}
 			continue
 		case <-timer.C:
 			armed = false
+			begin = time.Now()
 			_ = l.flush(true) // a failure is the log's state
 		case <-l.kick:
+			begin = time.Now()
 			_ = l.flush(false)
 		}
 		l.tellFailure()
 		l.mu.Lock()
 		more := l.err == nil && l.cur != nil && (l.cur.unmarked > 0 || l.cur.unacked)
 		l.mu.Unlock()
-		if more && !armed {
-			timer.Reset(l.opt.Flush)
-			armed = true
+		if more { // what came since the commit began is no older than it
+			arm(l.opt.Flush - time.Since(begin))
 		}
 	}
 }

@@ -13,7 +13,7 @@ RACE = $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-- -race -short $(RACY))
 
 SYSTEMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 freebsd/amd64
 
-.PHONY: help run build install uninstall test test-s3 check fmt vet lint cross tidy bench bench-scale soak clean
+.PHONY: help run build install uninstall test test-s3 check fmt vet lint cross tidy bench bench-mount bench-scale soak clean
 
 help:
 	@echo "make run     install what is missing, build, mount at $(MOUNTPOINT) (or MOUNTPOINT=...)"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-s3 the tests of stores in buckets, with a real server (builds one at first, which takes minutes)"
 	@echo "make check   gofmt, vet, staticcheck, builds for every system, go.mod"
 	@echo "make bench   compare with cp -a and the native file system"
+	@echo "make bench-mount   the mount beside the native file system, go-fuse's loop-back, gocryptfs and rclone (BENCH=\"-jobs big\")"
 	@echo "make bench-scale   10 000, 100 000 and 1 000 000 files: time, memory, bytes (SCALE=\"-files 100000\")"
 	@echo "make soak    two machines, random edits, kill -9 (SOAK=\"-for 1h\"; -beside: edits while syncs run)"
 	@echo "make build   bin/ensync"
@@ -80,6 +81,9 @@ tidy:
 
 bench: build
 	$(GO) run ./scripts/bench -ensync bin/ensync $(BENCH)
+
+bench-mount: build
+	$(GO) run ./scripts/benchmount -ensync bin/ensync $(BENCH)
 
 bench-scale: build
 	$(GO) run ./scripts/scale -ensync bin/ensync $(SCALE)

@@ -92,9 +92,12 @@ func (l *Mount) Alive() error {
 	return nil
 }
 
+// Pid is the number of the mount's process.
+func (l *Mount) Pid() int { return l.cmd.Process.Pid }
+
 // Unmount ends the mount as a user would, and returns what it took in all.
-func (l *Mount) Unmount(ctx context.Context) (Usage, error) {
-	if _, err := l.machine.Run(ctx, "unmount", l.machine.Local); err != nil {
+func (l *Mount) Unmount(ctx context.Context, flags ...string) (Usage, error) {
+	if _, err := l.machine.Run(ctx, append([]string{"unmount", l.machine.Local}, flags...)...); err != nil {
 		return Usage{}, errors.Join(err, l.Kill())
 	}
 	err := <-l.done

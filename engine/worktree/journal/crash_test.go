@@ -133,7 +133,7 @@ func (o *owner) reopen(dir *simDir, promised, checkpoint LSN) error {
 // abandon ends the flusher of a log whose process has died.
 func abandon(l *Log) {
 	l.stop()
-	<-l.flusherDone
+	l.background.Wait()
 }
 
 var cutSeeds = flag.Int("seeds", 30, "how many random histories TestPowerCuts makes")

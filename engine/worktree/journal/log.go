@@ -37,22 +37,24 @@ type Log struct {
 	active  *chunk    // takes frames
 	queue   []*chunk  // full chunks, oldest first
 	queued  int       // bytes in queue
+	spare   []*memory // of chunks that were written
 
-	last        LSN
-	durable     LSN
-	appended    uint64 // frames (without marks) since Open
-	appendedOK  uint64 // of them durable
-	checkpoint  LSN
-	ready       bool
-	segments    map[uint64]*segment
-	released    []release
-	flight      *flight
-	stats       Stats
-	files       fileCache
-	kick        chan struct{} // somebody waits in flight
-	dirtied     chan struct{} // the first append after a commit
-	stop        context.CancelFunc
-	flusherDone chan struct{}
+	last       LSN
+	durable    LSN
+	appended   uint64 // frames (without marks) since Open
+	appendedOK uint64 // of them durable
+	checkpoint LSN
+	ready      bool
+	segments   map[uint64]*segment
+	released   []release
+	flight     *flight
+	stats      Stats
+	files      fileCache
+	kick       chan struct{} // somebody waits in flight
+	dirtied    chan struct{} // the first append after a commit
+	stop       context.CancelFunc
+	full       chan struct{}  // a chunk is queued
+	background sync.WaitGroup // flusher and writer
 }
 
 // segment is one file of the log. Fields below the line are guarded by Log.mu unless said otherwise.
@@ -89,6 +91,7 @@ type chunk struct {
 	seg    *segment
 	off    int64
 	buf    []byte
+	memory *memory // that buf is part of
 	frames []frame
 	seals  sync.WaitGroup // frames that are still being sealed; Add only under Log.mu while the chunk is active
 }
@@ -179,9 +182,7 @@ func (l *Log) append(kind byte, p []byte, reserved bool) (frame, uint64, error) 
 		signal(l.dirtied)
 	}
 	if full {
-		l.io.Lock()
-		l.drain(true) // a failure is the log's state: this frame is accepted, its Sync will fail
-		l.io.Unlock()
+		signal(l.full)
 	}
 	return f, seg.number, nil
 }
@@ -199,21 +200,26 @@ func (l *Log) makeRoom(n int64) (queued bool) {
 		return false
 	}
 	queued = l.detach()
-	l.active = &chunk{seg: l.cur, off: l.cur.tail, buf: make([]byte, 0, max(n, chunkSize))}
+	if l.active != nil {
+		l.letGo(l.active.memory)
+	}
+	m := l.takeMemory(n)
+	l.active = &chunk{seg: l.cur, off: l.cur.tail, buf: m.b[:0], memory: m}
 	return queued
 }
 
 // detach moves the active chunk to the queue; what is left of its memory is for the next one. l.mu is held.
 func (l *Log) detach() bool {
 	c := l.active
-	l.active = nil
 	if c == nil || len(c.buf) == 0 {
 		return false
 	}
+	l.active = nil
 	l.queue = append(l.queue, c)
 	l.queued += len(c.buf)
 	if rest := cap(c.buf) - len(c.buf); rest >= chunkSize/16 {
-		l.active = &chunk{seg: c.seg, off: c.off + int64(len(c.buf)), buf: c.buf[len(c.buf):len(c.buf):cap(c.buf)]}
+		c.memory.users++
+		l.active = &chunk{seg: c.seg, off: c.off + int64(len(c.buf)), buf: c.buf[len(c.buf):len(c.buf):cap(c.buf)], memory: c.memory}
 	}
 	return true
 }
@@ -229,6 +235,20 @@ func (c *chunk) put(kind byte, length int, lsn LSN) (f frame, b []byte) {
 	seg.tail = f.end()
 	c.seals.Add(1)
 	return f, c.buf[at : at+int(f.size()) : at+int(f.size())]
+}
+
+// writer writes chunks as they become full, while the next ones are being sealed. It ends with ctx.
+func (l *Log) writer(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.full:
+		}
+		l.io.Lock()
+		_ = l.drain(true) // a failure is the log's state: what was accepted stays readable, its Sync fails
+		l.io.Unlock()
+	}
 }
 
 // drain writes the queued chunks in order. l.io is held.
@@ -253,6 +273,7 @@ func (l *Log) drain(hint bool) error {
 		l.mu.Lock()
 		l.queue = l.queue[1:]
 		l.queued -= len(c.buf)
+		l.letGo(c.memory)
 		l.room.Broadcast()
 		l.mu.Unlock()
 	}

@@ -27,7 +27,8 @@ func (l *Log) ReadData(pos Pos, dst []byte, off uint32) (int, error) {
 	}
 	src := b
 	if inMemory != nil {
-		src = inMemory
+		src = inMemory.b
+		defer l.doneReading(inMemory.memory)
 	}
 	f, err := parseFrame(src, int64(pos.Offset))
 	if err != nil || f.kind != kindData || f.length != int(pos.Length) {
@@ -50,8 +51,20 @@ func (l *Log) ReadData(pos Pos, dst []byte, off uint32) (int, error) {
 	return copy(dst, plain[off:]), nil
 }
 
+// waiting is a frame that waits to be written; its memory has one more user until doneReading.
+type waiting struct {
+	b      []byte
+	memory *memory
+}
+
+func (l *Log) doneReading(m *memory) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.letGo(m)
+}
+
 // fetch reads a frame from the disk into b, or returns where it lies in memory.
-func (l *Log) fetch(pos Pos, b []byte) (*sealer, []byte, error) {
+func (l *Log) fetch(pos Pos, b []byte) (*sealer, *waiting, error) {
 	end := int64(pos.Offset) + int64(len(b))
 	l.mu.Lock()
 	seg := l.segments[pos.Segment]
@@ -77,17 +90,18 @@ func (l *Log) fetch(pos Pos, b []byte) (*sealer, []byte, error) {
 	return seg.seal, nil, nil
 }
 
-// findInMemory returns a frame that waits to be written. l.mu is held; a chunk's memory is never used twice.
-func (l *Log) findInMemory(seg *segment, off, end int64) []byte {
-	in := func(c *chunk) []byte {
+// findInMemory returns a frame that waits to be written. l.mu is held.
+func (l *Log) findInMemory(seg *segment, off, end int64) *waiting {
+	in := func(c *chunk) *waiting {
 		if c == nil || c.seg != seg || off < c.off || end > c.off+int64(len(c.buf)) {
 			return nil
 		}
-		return c.buf[off-c.off : end-c.off]
+		c.memory.users++
+		return &waiting{c.buf[off-c.off : end-c.off], c.memory}
 	}
 	for _, c := range l.queue {
-		if b := in(c); b != nil {
-			return b
+		if w := in(c); w != nil {
+			return w
 		}
 	}
 	return in(l.active)

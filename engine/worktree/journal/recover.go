@@ -29,7 +29,7 @@ func open(dir directory, key [32]byte, after LSN, opt Options, replay func(LSN, 
 		return nil, err
 	}
 	l := &Log{dir: dir, key: key, opt: opt, next: 1, segments: map[uint64]*segment{}, checkpoint: after,
-		kick: make(chan struct{}, 1), dirtied: make(chan struct{}, 1), flusherDone: make(chan struct{})}
+		kick: make(chan struct{}, 1), dirtied: make(chan struct{}, 1), full: make(chan struct{}, 1)}
 	l.room.L = &l.mu
 	if err := l.recover(after, replay); err != nil {
 		l.files.close()
@@ -45,7 +45,8 @@ func open(dir directory, key [32]byte, after LSN, opt Options, replay func(LSN, 
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	l.stop = stop
-	go l.flusher(ctx)
+	l.background.Go(func() { l.flusher(ctx) })
+	l.background.Go(func() { l.writer(ctx) })
 	return l, nil
 }
 

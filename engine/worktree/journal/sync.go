@@ -61,7 +61,6 @@ func (l *Log) isDurable(lsn LSN) bool {
 // commit has taken along, and once more after the log has become idle, for the mark that vouches for the last commit. It
 // ends with ctx.
 func (l *Log) flusher(ctx context.Context) {
-	defer close(l.flusherDone)
 	timer := time.NewTimer(l.opt.Flush)
 	defer timer.Stop()
 	armed := true // the header of a new segment needs nothing, but a spare tick costs nothing either
@@ -352,7 +351,7 @@ func (l *Log) Close(ctx context.Context) error {
 
 func (l *Log) shutDown() error {
 	l.stop()
-	<-l.flusherDone
+	l.background.Wait()
 	err := l.flush(false)
 	if err == nil {
 		err = l.flush(true)

@@ -17,7 +17,7 @@ import (
 )
 
 // readBuffer bounds the decoded blocks that a store keeps for reading, in bytes.
-const readBuffer = 24 << 20
+const readBuffer = 32 << 20
 
 // load returns the plaintext of a block, at most limit bytes of it. The caller must not change it.
 func (s *Store) load(ctx context.Context, t block.Type, mac *block.MAC, key object.Key, limit int) ([]byte, error) {

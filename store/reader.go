@@ -12,29 +12,25 @@ import (
 	"ensync/store/object"
 )
 
-// readAhead is how many blocks a sequential reader fetches before they are asked for.
-const readAhead = 3
-
-// Reader reads one content. Every byte it returns was verified. Read and ReadAt may be called concurrently; Read and
-// Close not with each other.
+// Reader reads one content. Every byte it returns was verified. Read, ReadAt and ReadAtContext may be called concurrently;
+// Read and Close not with each other.
 type Reader struct {
 	s      *Store
 	ctx    context.Context
 	cancel context.CancelFunc
 	c      object.Content
 	pos    int64
-	ahead  sync.WaitGroup
 
 	mu      sync.Mutex
-	next    int64          // where a sequential reader would go on
-	fetched map[int64]bool // offsets of blocks being fetched ahead
 	lists   [object.MaxDepth + 1]*openList
+	streams []*stream // the last used in front
+	ahead   sync.WaitGroup
 }
 
 // OpenContent returns a reader for a content. Reading ends with the context, or with Close, which must be called.
 // Nothing is read before the first Read.
 func (s *Store) OpenContent(ctx context.Context, c object.Content) *Reader {
-	r := &Reader{s: s, c: c, fetched: map[int64]bool{}}
+	r := &Reader{s: s, c: c}
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	return r
 }
@@ -60,30 +56,27 @@ func (r *Reader) Read(p []byte) (int, error) {
 }
 
 // ReadAt implements io.ReaderAt.
-func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
+func (r *Reader) ReadAt(p []byte, off int64) (int, error) { return r.ReadAtContext(r.ctx, p, off) }
+
+// ReadAtContext is ReadAt that ends with ctx, and then fetches nothing on behalf of this call any more. ctx need not be that
+// of the reader.
+func (r *Reader) ReadAtContext(ctx context.Context, p []byte, off int64) (int, error) {
 	if !r.c.Known || off < 0 {
 		return 0, errors.New("read content: it is not known, or the offset is negative")
 	}
 	if off >= r.c.Size {
 		return 0, io.EOF
 	}
-	r.mu.Lock()
-	sequential := off == r.next && off > 0 || off == 0 && len(p) > 0
-	r.mu.Unlock()
+	st := r.follow(off, min(off+int64(len(p)), r.c.Size))
+	defer func() { r.leave(st, ctx.Err() != nil) }()
 	n := 0
 	for n < len(p) && off+int64(n) < r.c.Size {
-		b, start, err := r.block(r.ctx, off+int64(n))
+		b, start, err := r.block(ctx, off+int64(n))
 		if err != nil {
 			return n, err
 		}
 		n += copy(p[n:], b[off+int64(n)-start:])
-		if sequential {
-			r.prefetch(start + int64(len(b)))
-		}
 	}
-	r.mu.Lock()
-	r.next = off + int64(n)
-	r.mu.Unlock()
 	if n < len(p) {
 		return n, io.EOF
 	}
@@ -161,39 +154,4 @@ func (r *Reader) list(ctx context.Context, depth uint8, ref object.Ref, start in
 	defer r.mu.Unlock()
 	r.lists[depth] = l
 	return l, nil
-}
-
-// prefetch lets the blocks from offset on be fetched in the background.
-func (r *Reader) prefetch(off int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if off >= r.c.Size || r.fetched[off] || len(r.fetched) > 0 {
-		return
-	}
-	r.fetched[off] = true
-	r.ahead.Add(1)
-	go func() {
-		defer r.ahead.Done()
-		r.fetchAhead(off)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.fetched, off)
-	}()
-}
-
-// fetchAhead loads the next blocks side by side. Errors show when the blocks are read.
-func (r *Reader) fetchAhead(off int64) {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for range readAhead {
-		if off >= r.c.Size || r.ctx.Err() != nil {
-			return
-		}
-		ref, start, err := r.find(r.ctx, off)
-		if err != nil {
-			return
-		}
-		wg.Go(func() { r.block(r.ctx, start) })
-		off = start + ref.Length
-	}
 }

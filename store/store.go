@@ -13,6 +13,7 @@ import (
 	"io"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ensync/keys"
@@ -42,6 +43,9 @@ type Cache interface {
 	Add(name string, offset, length int64, data []byte)
 	// Forget drops a piece that turned out to be of no use.
 	Forget(name string, offset, length int64)
+	// Has tells whether it has a piece, and Peek returns one that it has.
+	Has(name string, offset, length int64) bool
+	Peek(name string, offset, length int64) ([]byte, bool)
 }
 
 // Options are what a client brings to a store.
@@ -74,6 +78,7 @@ type Store struct {
 	nearby  *segments
 	work    chan struct{} // a token for each block being worked on
 	streams chan struct{} // a token for each long stream being cut
+	readers atomic.Int64  // streams for which something is fetched ahead
 	refresh *refresher
 
 	keysMu sync.RWMutex

@@ -105,6 +105,7 @@ func (d *decoder) mount(s *section) Mount {
 	m := Mount{
 		Interval: s.duration("interval", DefaultInterval, time.Second),
 		Cache:    s.size("cache", DefaultCache, MinCache, math.MaxInt64),
+		Unsynced: s.size("unsynced", 0, MinUnsynced, math.MaxInt64),
 	}
 	s.end()
 	return m

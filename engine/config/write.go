@@ -75,6 +75,8 @@ compression = {{.Compression}}
 # interval = "30s"
 # The room on this machine for content that is also in the store.
 # cache = "10GiB"
+# How much may be on this machine only, until it is synced; then writing fails. Without this, what the disk has room for.
+# unsynced = "20GiB"
 
 # What may happen to which files. Each rule whose conditions hold sets what it says; later rules override earlier ones.
 # A mode is what may come in to this machine / what may go out to the store: c create, u update, d delete; upper case

@@ -14,6 +14,7 @@ import (
 
 	"ensync/engine/ancestor"
 	"ensync/engine/worktree"
+	"ensync/engine/worktree/journal"
 	"ensync/keys"
 	"ensync/store"
 	"ensync/store/object"
@@ -64,6 +65,7 @@ func (s *Store) openMounted(ctx context.Context, state string, onError func(erro
 	}
 	tree, err := worktree.Open(ctx, state, key, blocks{s.Store}, worktree.Options{
 		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), OnError: onError,
+		Journal: journal.Options{SegmentSize: segmentSize(s.Config.Mount.Cache)}, Unsynced: uint64(s.Config.Mount.Unsynced), MakeRoom: s.makeRoom,
 		Owner: s.Config.Rules.SyncsOwner(), Xattrs: s.Config.Rules.SyncsXattrs(), Chown: root})
 	if err != nil {
 		return nil, err
@@ -87,6 +89,17 @@ func (s *Store) openMounted(ctx context.Context, state string, onError func(erro
 		return past.Stop(last)
 	}}
 	return m, nil
+}
+
+// segmentSize is how large a segment of the log may be, in bytes: it is given back as a whole, and what it holds may have gone
+// to the cache by then, so it must be small beside that.
+func segmentSize(cacheSize int64) int64 { return min(max(cacheSize/16, 4<<20), 64<<20) }
+
+// makeRoom lets the cache give way to what is written to the mount. Both lie on one disk as a rule.
+func (s *Store) makeRoom() {
+	if s.cache != nil {
+		_ = s.cache.GiveWay(context.Background()) // then there is no room, and the writer hears of that
+	}
 }
 
 // replicaKey derives the key that seals what a mount keeps on this machine.
@@ -133,6 +146,11 @@ type blocks struct{ store *store.Store }
 // Open implements worktree.Blocks.
 func (b blocks) Open(ctx context.Context, c object.Content) (worktree.Content, error) {
 	return b.store.OpenContent(context.WithoutCancel(ctx), c), nil
+}
+
+// Local implements worktree.Blocks.
+func (b blocks) Local(ctx context.Context, c object.Content) (int64, error) {
+	return b.store.Local(ctx, c)
 }
 
 // Hash implements worktree.Blocks.

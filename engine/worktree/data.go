@@ -3,7 +3,6 @@ package worktree
 import (
 	"context"
 	"syscall"
-	"time"
 
 	"ensync/engine/worktree/journal"
 )
@@ -204,39 +203,4 @@ func (t *Tree) Fsync(ctx context.Context, ino Ino) error {
 	}
 	// DURABLE: this inode, and by the order of the log every change of names before.
 	return t.log.Sync(ctx, lsn)
-}
-
-// room refuses what would eat into the reserve of the disk.
-func (t *Tree) room(bytes uint64) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.roomLocked(bytes)
-}
-
-func (t *Tree) roomLocked(bytes uint64) error {
-	s := &t.space
-	now := t.opt.Now()
-	if now.Sub(s.at) > time.Second || s.used > 8<<20 {
-		total, free, err := t.opt.Space()
-		if err != nil {
-			return err
-		}
-		s.at, s.total, s.free, s.used = now, total, free, 0
-	}
-	if s.free < t.opt.Reserve+s.used+bytes {
-		return syscall.ENOSPC
-	}
-	s.used += bytes
-	return nil
-}
-
-// StatFS tells what the disk of the state directory has, less the reserve.
-func (t *Tree) StatFS(ctx context.Context) (StatFS, error) {
-	total, free, err := t.opt.Space()
-	if err != nil {
-		return StatFS{}, err
-	}
-	free -= min(free, t.opt.Reserve)
-	const files = 1 << 40
-	return StatFS{Total: total, Free: free, Available: free, Files: files, FilesFree: files}, nil
 }

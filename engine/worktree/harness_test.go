@@ -62,9 +62,13 @@ type memoryContent struct {
 	block <-chan struct{}
 }
 
-func (c memoryContent) ReadAt(p []byte, off int64) (int, error) {
+func (c memoryContent) ReadAtContext(ctx context.Context, p []byte, off int64) (int, error) {
 	if c.block != nil {
-		<-c.block
+		select {
+		case <-c.block:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
 	}
 	return c.Reader.ReadAt(p, off)
 }
@@ -81,6 +85,9 @@ func (m *memoryBlocks) Open(ctx context.Context, c object.Content) (Content, err
 	}
 	return memoryContent{bytes.NewReader(p), m.block}, nil
 }
+
+// Local says that nothing is at hand.
+func (m *memoryBlocks) Local(context.Context, object.Content) (int64, error) { return 0, nil }
 
 func (m *memoryBlocks) Hash(ctx context.Context, r io.Reader) (object.Content, error) {
 	p, err := io.ReadAll(r)

@@ -90,7 +90,8 @@ func (t *Tree) readBase(ctx context.Context, c object.Content, dst []byte, off u
 	if err != nil {
 		return fmt.Errorf("content in the store: %w", err)
 	}
-	n, err := t.readContent(ctx, r, have, int64(off))
+	n, err := r.ReadAtContext(ctx, have, int64(off))
+	t.bases.done(r)
 	if n == len(have) {
 		return nil
 	}
@@ -98,31 +99,6 @@ func (t *Tree) readBase(ctx context.Context, c object.Content, dst []byte, off u
 		err = io.ErrUnexpectedEOF
 	}
 	return fmt.Errorf("content in the store: %w", err)
-}
-
-// readContent reads from opened content, and gives it back. A reader whose context ends does not wait for the network;
-// what it has asked for comes into memory of its own, since the caller's may be another request's by then.
-func (t *Tree) readContent(ctx context.Context, r *openBase, dst []byte, off int64) (int, error) {
-	if ctx.Done() == nil {
-		defer t.bases.done(r)
-		return r.ReadAt(dst, off)
-	}
-	type result struct {
-		n   int
-		err error
-	}
-	own, read := make([]byte, len(dst)), make(chan result, 1)
-	go func() { // ends with the content's own bound on waiting
-		defer t.bases.done(r)
-		n, err := r.ReadAt(own, off)
-		read <- result{n, err}
-	}()
-	select {
-	case got := <-read:
-		return copy(dst, own[:got.n]), got.err
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	}
 }
 
 // Read fills buf from off; fewer bytes than len(buf) only at the end of the file. Content that is elsewhere is fetched,

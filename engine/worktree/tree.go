@@ -67,11 +67,7 @@ type Tree struct {
 	savedAt          time.Time
 	checkpointWanted bool
 
-	space struct { // what the disk had, looked up now and then
-		at          time.Time
-		total, free uint64
-		used        uint64 // since then
-	}
+	space space
 
 	changed chan struct{} // see Changed
 
@@ -88,10 +84,10 @@ var _ interface{ Close(context.Context) error } = (*Tree)(nil)
 // Open opens the tree whose state is in stateDir, or makes an empty one, and recovers what the log holds. key is this
 // replica's own. Only one process can have it open.
 func Open(ctx context.Context, stateDir string, key [32]byte, blocks Blocks, opt Options) (*Tree, error) {
-	opt.setDefaults(stateDir)
 	if err := os.MkdirAll(stateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("working tree %s: %w", stateDir, err)
 	}
+	opt.setDefaults(stateDir)
 	lock, err := lockDir(stateDir)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,9 @@
 //	DIR/STORE/tmp/RANDOM        being written
 //	DIR/STORE/ab/HASH           a piece; HASH = SHA-256 of the object's name and the range; its mtime is its last use
 //
+// It leaves a part of its disk free for others, and gives way when that gets less. Pieces that are pinned are moved out of
+// it, to a directory of whoever pins them, in the same form.
+//
 // It holds only what the store holds: ciphertext. Whether a piece is what was once sealed is for its reader to verify;
 // the checksum here finds what disks and crashes do.
 package cache
@@ -47,6 +50,8 @@ type Cache struct {
 	stop  context.CancelFunc
 	tasks sync.WaitGroup // evictions
 	group group
+	pins  pins
+	disk  disk
 
 	cleaning atomic.Bool  // an eviction runs in this process
 	used     atomic.Int64 // bytes as of the last look, and stored since
@@ -166,23 +171,28 @@ func (c *Cache) Add(name string, offset, length int64, data []byte) {
 
 // Forget removes a piece, because its reader found that it is not what was sealed.
 func (c *Cache) Forget(name string, offset, length int64) {
-	if c.dir != "" {
-		c.remove(c.path(keyOf(name, offset, length)))
+	for _, dir := range c.places() {
+		c.remove(pathIn(dir, keyOf(name, offset, length)))
 	}
 }
 
-// path is where the piece k lies.
-func (c *Cache) path(k key) string {
+// pathIn is where the piece k lies in a directory of pieces.
+func pathIn(dir string, k key) string {
 	hash := hex.EncodeToString(k[:])
-	return filepath.Join(c.dir, hash[:2], hash)
+	return filepath.Join(dir, hash[:2], hash)
 }
 
 // load reads a piece. What fails its check is removed.
 func (c *Cache) load(k key, length int64) ([]byte, bool) {
-	if c.dir == "" {
-		return nil, false
+	for _, dir := range c.places() {
+		if data, ok := c.loadFrom(pathIn(dir, k), k, length); ok {
+			return data, true
+		}
 	}
-	path := c.path(k)
+	return nil, false
+}
+
+func (c *Cache) loadFrom(path string, k key, length int64) ([]byte, bool) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		c.note(err)
@@ -226,12 +236,12 @@ func (c *Cache) note(err error) {
 
 // store keeps a piece if it can.
 func (c *Cache) store(k key, data []byte) {
-	size := int64(len(data)) + headerSize
-	if c.dir == "" || size > c.max/largest || time.Now().UnixNano() < c.paused.Load() {
+	size := onDisk(int64(len(data)) + headerSize)
+	if c.dir == "" || size > c.max/largest || time.Now().UnixNano() < c.paused.Load() || !c.hasRoom(size) {
 		return
 	}
-	err := c.write(k, data)
-	if errors.Is(err, fs.ErrNotExist) {
+	err := write(c.dir, k, data, c.makeDirs)
+	if notThere(err) {
 		return // someone is removing the whole cache just now: then so be it
 	}
 	if err != nil {
@@ -243,31 +253,32 @@ func (c *Cache) store(k key, data []byte) {
 	c.grown(size)
 }
 
-// write writes a piece under a temporary name and renames it. There is no sync: after a crash a piece may be damaged,
-// and is then fetched again. A directory that is missing is made, also if a cleaner removes it at that moment.
-func (c *Cache) write(k key, data []byte) error {
-	path := c.path(k)
+// write writes a piece into a directory of pieces, under a temporary name, and renames it. There is no sync: after a crash a
+// piece may be damaged, and is then fetched again. A directory that is missing is made, also if a cleaner removes it at that
+// moment.
+func write(dir string, k key, data []byte, makeDirs func(shard string) error) error {
+	path := pathIn(dir, k)
 	var err error
 	for range 4 {
 		var tmp string
-		if tmp, err = c.writeTemp(encodeHeader(k, data), data); err == nil {
+		if tmp, err = writeTemp(dir, encodeHeader(k, data), data); err == nil {
 			if err = os.Rename(tmp, path); err == nil {
 				return nil
 			}
 			os.Remove(tmp)
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		if !notThere(err) {
 			return err
 		}
-		if err = c.makeDirs(filepath.Dir(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err = makeDirs(filepath.Dir(path)); err != nil && !notThere(err) {
 			return err
 		}
 	}
 	return err
 }
 
-func (c *Cache) writeTemp(parts ...[]byte) (string, error) {
-	path := filepath.Join(c.dir, tmpDir, randomName())
+func writeTemp(dir string, parts ...[]byte) (string, error) {
+	path := filepath.Join(dir, tmpDir, randomName())
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return "", err
@@ -308,7 +319,7 @@ func (c *Cache) makeDirs(shard string) error {
 	if _, err := os.Lstat(tag); !errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	tmp, err := c.writeTemp([]byte(tagText))
+	tmp, err := writeTemp(c.dir, []byte(tagText))
 	if err != nil {
 		return err
 	}

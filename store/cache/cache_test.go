@@ -143,7 +143,7 @@ func TestPieceUnderAnotherNameIsNotTaken(t *testing.T) {
 	c := fresh(t, 1<<20)
 	want(t, c, "x", 0, 1000)
 	want(t, c, "y", 0, 1000)
-	if err := os.Rename(c.path(keyOf("x", 0, 1000)), c.path(keyOf("y", 0, 1000))); err != nil {
+	if err := os.Rename(pathIn(c.dir, keyOf("x", 0, 1000)), pathIn(c.dir, keyOf("y", 0, 1000))); err != nil {
 		t.Fatal(err)
 	}
 	fetches(t, c, true, "y", 0, 1000)
@@ -201,11 +201,11 @@ func TestFetchErrorsAreNotKept(t *testing.T) {
 
 func TestEviction(t *testing.T) {
 	const size, pieces = 1000, 200
-	c := fresh(t, 100*(size+headerSize))
+	c := fresh(t, 100*onDisk(size+headerSize))
 	for i := range pieces {
 		want(t, c, fmt.Sprint("o", i), 0, size)
 		stamp := time.Now().Add(time.Duration(i-pieces) * time.Hour)
-		if err := os.Chtimes(c.path(keyOf(fmt.Sprint("o", i), 0, size)), stamp, stamp); err != nil && !os.IsNotExist(err) {
+		if err := os.Chtimes(pathIn(c.dir, keyOf(fmt.Sprint("o", i), 0, size)), stamp, stamp); err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)
 		}
 		c.tasks.Wait()
@@ -232,7 +232,7 @@ func TestEviction(t *testing.T) {
 }
 
 func TestCleanSkipsWhenAnotherCleans(t *testing.T) {
-	c := fresh(t, 10000)
+	c := fresh(t, 100_000)
 	want(t, c, "x", 0, 1000)
 	c.tasks.Wait()
 	unlock, busy := tryLock(filepath.Join(c.Dir(), "lock"))
@@ -250,7 +250,7 @@ func TestCleanSkipsWhenAnotherCleans(t *testing.T) {
 }
 
 func TestOldTemporariesAreRemoved(t *testing.T) {
-	c := fresh(t, 10000)
+	c := fresh(t, 100_000)
 	want(t, c, "x", 0, 1000)
 	c.tasks.Wait()
 	old, young := filepath.Join(c.Dir(), tmpDir, "old"), filepath.Join(c.Dir(), tmpDir, "young")

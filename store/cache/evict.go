@@ -17,9 +17,17 @@ const tmpMaxAge = time.Hour
 // when the cache seems too big, and when this process alone has added a sixteenth, since others may add as much.
 func (c *Cache) grown(size int64) {
 	used, fresh := c.used.Add(size), c.fresh.Add(size)
-	if c.looked.Load() && used <= c.max && fresh <= c.max/16 {
+	if c.looked.Load() && used <= c.limit() && fresh <= c.max/16 {
 		return
 	}
+	c.cleanSoon()
+}
+
+// limit is what the pieces may take that are not pinned.
+func (c *Cache) limit() int64 { return c.max - c.pins.bytes.Load() }
+
+// cleanSoon starts an eviction, unless one runs.
+func (c *Cache) cleanSoon() {
 	if !c.cleaning.CompareAndSwap(false, true) {
 		return
 	}
@@ -29,8 +37,8 @@ func (c *Cache) grown(size int64) {
 	})
 }
 
-// Clean brings the cache to nine tenths of its size if it is bigger, the longest unused pieces first, and removes what
-// killed processes left. If another process cleans at the moment, Clean does nothing. Its error is only for those who
+// Clean brings the cache to nine tenths of its size if it is bigger, or smaller if its disk is nearly full, the longest unused
+// pieces first, and removes what killed processes left. If another process cleans at the moment, Clean does nothing. Its error is only for those who
 // want to show it.
 func (c *Cache) Clean(ctx context.Context) error {
 	if c.dir == "" {
@@ -50,10 +58,14 @@ func (c *Cache) Clean(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if total > c.max {
+	goal := total - c.disk.lacks(c.dir)
+	if limit := c.limit(); total > limit {
+		goal = min(goal, limit/10*9)
+	}
+	if total > goal {
 		slices.SortFunc(pieces, func(a, b piece) int { return a.used.Compare(b.used) })
 		for _, p := range pieces {
-			if total <= c.max/10*9 || ctx.Err() != nil {
+			if total <= goal || ctx.Err() != nil {
 				break
 			}
 			if err := ignoreAbsent(os.Remove(p.path)); err != nil {
@@ -98,13 +110,17 @@ func (c *Cache) Size(ctx context.Context) (bytes int64, files int, err error) {
 
 type piece struct {
 	path string
-	size int64
+	size int64 // that it takes on the disk
 	used time.Time
 }
 
-// scan looks at all pieces, and removes old temporary files on the way.
 func (c *Cache) scan(ctx context.Context) (pieces []piece, total int64, err error) {
-	shards, err := readDir(c.dir)
+	return scan(ctx, c.dir, c.note)
+}
+
+// scan looks at all pieces in a directory, and removes old temporary files on the way. Failures with single files go to note.
+func scan(ctx context.Context, top string, note func(error)) (pieces []piece, total int64, err error) {
+	shards, err := readDir(top)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -112,9 +128,9 @@ func (c *Cache) scan(ctx context.Context) (pieces []piece, total int64, err erro
 		if !shard.IsDir() {
 			continue
 		}
-		dir := filepath.Join(c.dir, shard.Name())
+		dir := filepath.Join(top, shard.Name())
 		files, err := readDir(dir)
-		c.note(err) // what cannot be read cannot be removed either; the rest can
+		note(err) // what cannot be read cannot be removed either; the rest can
 		for _, f := range files {
 			if err := ctx.Err(); err != nil {
 				return nil, 0, err
@@ -122,14 +138,15 @@ func (c *Cache) scan(ctx context.Context) (pieces []piece, total int64, err erro
 			path := filepath.Join(dir, f.Name())
 			st, err := os.Lstat(path)
 			if err != nil {
-				c.note(err)
+				note(err)
 				continue
 			}
 			if shard.Name() != tmpDir {
-				pieces = append(pieces, piece{path, st.Size(), st.ModTime()})
-				total += st.Size()
+				size := onDisk(st.Size())
+				pieces = append(pieces, piece{path, size, st.ModTime()})
+				total += size
 			} else if time.Since(st.ModTime()) > tmpMaxAge {
-				c.remove(path)
+				note(os.Remove(path))
 			}
 		}
 	}

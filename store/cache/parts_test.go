@@ -44,14 +44,14 @@ func TestParts(t *testing.T) {
 		t.Fatalf("%+v, %v", parts, err)
 	}
 	for i, store := range []string{one, two} {
-		if p := parts[i]; p.Store != store || p.Pieces != 2 || p.Bytes != 2*(1000+headerSize)+500 || !p.Used.Equal(used[store]) {
+		if p := parts[i]; p.Store != store || p.Pieces != 2 || p.Bytes != 2*onDisk(1000+headerSize)+500 || !p.Used.Equal(used[store]) {
 			t.Errorf("%+v", p)
 		}
 	}
 	left := map[string]int{}
 	for _, store := range []string{one, two} {
 		freed, err := Trim(t.Context(), dir, store, time.Now().Add(-20*24*time.Hour))
-		if want := parts[0].Bytes; err != nil || store == one && freed != want || store == two && freed != 1000+headerSize {
+		if want := parts[0].Bytes; err != nil || store == one && freed != want || store == two && freed != onDisk(1000+headerSize) {
 			t.Errorf("%s: %d bytes, %v", store, freed, err)
 		}
 		left[store] = len(files(t, New(dir, store, 1)))

@@ -67,7 +67,7 @@ func work(dir string, seed uint64) error {
 		case x < 47:
 			os.RemoveAll(dir) // as a user may; it fails if others fill the directory meanwhile
 		case x < 60:
-			os.Truncate(c.path(keyOf(name, offset, length)), 100)
+			os.Truncate(pathIn(c.dir, keyOf(name, offset, length)), 100)
 		case x < 100:
 			c.Add(name, offset, length, content(name, offset, length))
 		default:

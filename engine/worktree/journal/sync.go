@@ -178,9 +178,8 @@ func (l *Log) roll(n int64, reserved bool) error {
 // newSegment preallocates the next segment, finishes the current one and goes over to the new. Until the new one is there
 // nothing has changed: on a full disk the old one stays in use. l.commits is held.
 func (l *Log) newSegment(n int64, reserved bool) error {
-	size := max(alignBlock(l.opt.SegmentSize), blockSize+alignBlock(n+markSize)+blockSize)
-	f, name := file(nil), newName
-	f, err := l.dir.Create(newName, size)
+	f, size, err := l.createSegment(blockSize + alignBlock(n+markSize) + blockSize)
+	name := newName
 	if err != nil && isNoSpace(err) && reserved {
 		f, size, err = l.takeReserve(err)
 		name = reserveName
@@ -197,6 +196,20 @@ func (l *Log) newSegment(n int64, reserved bool) error {
 	}
 	l.makeReserve()
 	return nil
+}
+
+// leastSegment is how small a segment gets where the disk is nearly full, in bytes.
+const leastSegment = 1 << 20
+
+// createSegment preallocates a segment of the usual size, or of half of it as often as there is no room, but not less than
+// need.
+func (l *Log) createSegment(need int64) (f file, size int64, err error) {
+	for size = alignBlock(l.opt.SegmentSize); ; size /= 2 {
+		size = max(alignBlock(size), need)
+		if f, err = l.dir.Create(newName, size); err == nil || !isNoSpace(err) || size == need || size < 2*leastSegment {
+			return f, size, err
+		}
+	}
 }
 
 // takeReserve opens the reserve file to become a segment; cause is why no other could be made.

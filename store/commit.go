@@ -19,7 +19,7 @@ const (
 	maxCommit  = 2 << 20
 	maxPacks   = 1 << 16
 	maxClient  = 255
-	maxPrivate = 1024
+	maxPrivate = 8192
 )
 
 // commit is one state of a root, as everyone may know it. It lies in a block of its own.
@@ -38,9 +38,10 @@ type commit struct {
 
 // private is what only the read group of a root may know of a commit.
 type private struct {
-	tree   object.Tree
-	time   time.Time
-	client string
+	tree    object.Tree
+	time    time.Time
+	client  string
+	witness *witness // nil: it does not tell
 }
 
 func (c *commit) encode() []byte {
@@ -83,7 +84,11 @@ func parseCommit(b []byte) (*commit, error) {
 func (p private) encode() []byte {
 	b := append([]byte{p.tree.Depth}, p.tree.Key[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(p.time.UnixNano()))
-	return wire.AppendBytes(b, []byte(p.client))
+	b = wire.AppendBytes(b, []byte(p.client))
+	if p.witness != nil {
+		b = p.witness.append(b)
+	}
+	return b
 }
 
 func parsePrivate(b []byte) (private, error) {
@@ -93,6 +98,9 @@ func parsePrivate(b []byte) (private, error) {
 	r.Copy(p.tree.Key[:])
 	p.time = time.Unix(0, int64(r.Uint64()))
 	p.client = string(r.Bytes(maxClient))
+	if r.Left() > 0 {
+		p.witness = readWitness(r)
+	}
 	if p.tree.Depth > object.MaxDepth {
 		r.Fail("tree of depth %d", p.tree.Depth)
 	}

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -174,19 +173,18 @@ func (m *Memory) sawFormat(f *format) error {
 	})
 }
 
-// rootIDs returns the ids of the roots whose heads were seen, if there are not more than most.
+// rootIDs returns the ids of the roots whose heads this client has read, if there are not more than most.
 func (m *Memory) rootIDs(most int) [][16]byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.data.Roots) > most {
-		return nil
-	}
 	var all [][16]byte
-	for text := range m.data.Roots {
-		var id []byte
-		if _, err := fmt.Sscanf(text, "%x", &id); err == nil && len(id) == 16 {
-			all = append(all, [16]byte(id))
+	for text, seen := range m.data.Roots {
+		if !seen.Told {
+			all = append(all, rootID(text))
 		}
+	}
+	if len(all) > most {
+		return nil
 	}
 	return all
 }

@@ -36,6 +36,8 @@ var (
 	ErrForeign = keys.ErrForeign
 	// ErrRollback says that the store shows an older state than this client has seen.
 	ErrRollback = keys.ErrRollback
+	// ErrFork says that another client was shown another state of the store than this one is.
+	ErrFork = errors.New("another client was shown another state of the store")
 	// ErrReplaced says that the keys are not successors of those that this client knows.
 	ErrReplaced = keys.ErrReplaced
 	// ErrTampered says that the keys are not what group root signed.

@@ -35,9 +35,10 @@ type Head struct {
 	Time   time.Time   // of the commit, by its client's clock
 	Client string      // that committed
 
-	root   [16]byte
-	stamp  uint64          // epoch of the last collection that passed
-	object backend.Version // of the head object; empty in history
+	root    [16]byte
+	stamp   uint64          // epoch of the last collection that passed
+	witness *witness        // what its client had seen of the rest of the store; nil: it does not tell
+	object  backend.Version // of the head object; empty in history
 }
 
 func headObject(id [16]byte) string { return fmt.Sprintf("%s%x", rootPrefix, id) }
@@ -63,7 +64,7 @@ func (r *Root) Head(ctx context.Context) (Head, error) {
 		return Head{}, err
 	}
 	h.object = version
-	return h, r.descends(ctx, h)
+	return h, r.admit(ctx, h)
 }
 
 // earlyHead is Head with the answer to the early question, if there is one. What another process of this client has seen
@@ -85,7 +86,7 @@ func (r *Root) earlyHead(ctx context.Context) (Head, bool, error) {
 		return Head{}, false, nil
 	}
 	h.object = a.version
-	return h, true, r.descends(ctx, h)
+	return h, true, r.admit(ctx, h)
 }
 
 // Moved reports whether the head is another one than h, which Head or Commit returned: one request, and no more if not.
@@ -112,18 +113,33 @@ func (r *Root) Notify(ctx context.Context) (<-chan struct{}, error) {
 }
 
 func (r *Root) parse(raw []byte) (Head, error) {
+	h, priv, err := r.parseOpen(raw)
+	if err != nil {
+		return Head{}, err
+	}
+	if err := r.openState(&h, priv); err != nil {
+		if errors.Is(err, ErrNoGroup) {
+			return Head{}, err
+		}
+		return Head{}, damaged(headObject(r.info.ID), err)
+	}
+	return h, nil
+}
+
+// parseOpen reads what everyone may know of a head, and returns what only the read group may, sealed.
+func (r *Root) parseOpen(raw []byte) (h Head, priv []byte, err error) {
 	name := headObject(r.info.ID)
-	bad := func(err error) (Head, error) { return Head{}, damaged(name, err) }
+	bad := func(err error) (Head, []byte, error) { return Head{}, nil, damaged(name, err) }
 	rd := wire.NewReader(raw)
 	rd.Magic(headMagic)
-	h := Head{root: r.info.ID, stamp: rd.Uint64()}
+	h = Head{root: r.info.ID, stamp: rd.Uint64()}
 	body := rd.Take(rd.Left() - ed25519.SignatureSize)
 	sig := rd.Rest()
 	if rd.Err() != nil || len(raw) > maxHead || len(body) < 32 {
 		return bad(errors.Join(rd.Err(), errors.New("wrong length")))
 	}
 	if !bytes.Equal(body[:16], r.s.format.id[:]) || !bytes.Equal(body[16:32], r.info.ID[:]) {
-		return Head{}, &Fault{Kind: ErrForeign, Object: name, Cause: errors.New("head of another store or root"),
+		return Head{}, nil, &Fault{Kind: ErrForeign, Object: name, Cause: errors.New("head of another store or root"),
 			Next: "it was copied here from somewhere else; put back the right one"}
 	}
 	if !r.s.verify(r.info.Write, headMessage(body), sig) {
@@ -134,18 +150,15 @@ func (r *Root) parse(raw []byte) (Head, error) {
 	if err := rd.End(); err != nil {
 		return bad(err)
 	}
-	if err := r.openHead(&h, open, priv); err != nil {
-		if errors.Is(err, ErrNoGroup) {
-			return Head{}, err
-		}
+	if err := r.openHead(&h, open); err != nil {
 		return bad(err)
 	}
-	return h, nil
+	return h, priv, nil
 }
 
 func headMessage(body []byte) []byte { return append([]byte("ensync head 1\x00"), body...) }
 
-func (r *Root) openHead(h *Head, open, priv []byte) error {
+func (r *Root) openHead(h *Head, open []byte) error {
 	everyone, err := r.s.group(keys.Everyone)
 	if err != nil {
 		return err
@@ -158,10 +171,7 @@ func (r *Root) openHead(h *Head, open, priv []byte) error {
 	h.Seq = rd.Uvarint(1 << 62)
 	rd.Copy(h.Commit[:])
 	rd.Take(16)
-	if err := rd.End(); err != nil {
-		return err
-	}
-	return r.openState(h, priv)
+	return rd.End()
 }
 
 // openState fills in what only the read group may know.
@@ -177,7 +187,7 @@ func (r *Root) openState(h *Head, priv []byte) error {
 	if (h.Seq == 0) != p.tree.IsZero() {
 		return errors.New("a commit has a tree, and a tree a commit")
 	}
-	h.Tree, h.Time, h.Client = p.tree, p.time, p.client
+	h.Tree, h.Time, h.Client, h.witness = p.tree, p.time, p.client, p.witness
 	return nil
 }
 
@@ -227,43 +237,7 @@ func (r *Root) seal(h Head) ([]byte, error) {
 		return nil, err
 	}
 	client := h.Client[:min(len(h.Client), maxClient)]
-	return r.s.sealPrivate(g, r.info.ID, h.Seq, private{tree: h.Tree, time: h.Time, client: client})
-}
-
-// descends refuses a head that is not the one this client has seen last, nor a successor of it.
-func (r *Root) descends(ctx context.Context, h Head) error {
-	mem := r.s.opt.Memory
-	if mem == nil {
-		return nil
-	}
-	seen := mem.root(r.info.ID)
-	id := block.ID(h.Commit)
-	refuse := func(why string) error {
-		return &Fault{Kind: ErrRollback, Object: headObject(r.info.ID),
-			Cause: fmt.Errorf("root %q shows commit %d (%x), this client has seen commit %d (%.16x): %s",
-				r.info.Name, h.Seq, id[:8], seen.Seq, []byte(seen.Commit), why),
-			Next: "nothing was changed; if the store was restored from a backup, run ensync store accept-rollback"}
-	}
-	switch {
-	case len(seen.Commit) == 0:
-	case h.Seq < seen.Seq:
-		return refuse("it is older")
-	case h.Seq == seen.Seq:
-		if !bytes.Equal(id[:], seen.Commit) {
-			return refuse("it is another one")
-		}
-		return nil
-	case seen.Seq > 0:
-		key, err := r.s.ancestor(ctx, r.info.ID, h.Seq, h.Commit, seen.Seq)
-		if err != nil {
-			return fmt.Errorf("root %q: does commit %d descend from commit %d, which this client has seen? %w",
-				r.info.Name, h.Seq, seen.Seq, err)
-		}
-		if was := block.ID(key); !bytes.Equal(was[:], seen.Commit) {
-			return refuse("it does not descend from that one")
-		}
-	}
-	return mem.sawRoot(r.info.ID, h.Seq, id)
+	return r.s.sealPrivate(g, r.info.ID, h.Seq, private{tree: h.Tree, time: h.Time, client: client, witness: h.witness})
 }
 
 // Commit makes tree the newest state, on top of old, which must come from Head or Commit of this root. Everything put
@@ -279,7 +253,8 @@ func (r *Root) Commit(ctx context.Context, w *Session, old Head, tree object.Tre
 	if old.root != r.info.ID || old.object == "" || tree.IsZero() {
 		return Head{}, fmt.Errorf("commit to root %q: the old head is not of this root, or there is no tree", r.info.Name)
 	}
-	h := Head{Seq: old.Seq + 1, Tree: tree, Time: now(), Client: r.s.opt.Client, root: r.info.ID, stamp: old.stamp}
+	h := Head{Seq: old.Seq + 1, Tree: tree, Time: now(), Client: r.s.opt.Client, root: r.info.ID, stamp: old.stamp,
+		witness: r.s.witness(r.info.ID)}
 	priv, err := r.seal(h)
 	if err != nil {
 		return Head{}, err

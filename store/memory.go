@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -33,6 +34,8 @@ type memoryData struct {
 	Pin        *keys.Pin           `json:"pin,omitempty"`
 	List       listSeen            `json:"list"`
 	Roots      map[string]rootSeen `json:"roots,omitempty"` // by root id in hexadecimal
+	Past       pastStates          `json:"past,omitzero"`
+	Waived     []string            `json:"waived,omitempty"` // contradictions that the user accepted
 }
 
 // listSeen is the newest list of roots that was seen.
@@ -43,8 +46,17 @@ type listSeen struct {
 
 // rootSeen is the newest head of a root that was seen. Commit is an ID, which opens nothing.
 type rootSeen struct {
-	Seq    uint64   `json:"seq"`
-	Commit hexBytes `json:"commit,omitempty"`
+	Seq     uint64       `json:"seq"`
+	Commit  hexBytes     `json:"commit,omitempty"`
+	Told    bool         `json:"told,omitempty"` // only another client told of it
+	Others  othersCommit `json:"others,omitzero"`
+	Refused time.Time    `json:"refused,omitzero"` // since when the store shows something that contradicts
+}
+
+// othersCommit is the newest commit of another client.
+type othersCommit struct {
+	Made time.Time `json:"made"` // by the clock of that client
+	Seen time.Time `json:"seen"` // by ours
 }
 
 type hexBytes []byte
@@ -93,7 +105,7 @@ func (m *Memory) forget(root *[16]byte) error {
 		if root != nil {
 			delete(d.Roots, fmt.Sprintf("%x", *root))
 		}
-		d.List = listSeen{}
+		d.List, d.Past.List = listSeen{}, nil
 		return true
 	})
 }
@@ -104,18 +116,36 @@ func (m *Memory) root(id [16]byte) rootSeen {
 	return m.data.Roots[fmt.Sprintf("%x", id)]
 }
 
+// sawRoot remembers a state of a root, unless a later one is remembered.
 func (m *Memory) sawRoot(id [16]byte, seq uint64, commit object.ID) error {
+	return m.changeRoot(id, func(s *rootSeen) { s.saw(seq, commit) })
+}
+
+func (r *rootSeen) saw(seq uint64, commit object.ID) {
+	if len(r.Commit) == 0 || r.Seq < seq {
+		r.Seq, r.Commit = seq, commit[:]
+	}
+}
+
+// changeRoot changes what is remembered of a root.
+func (m *Memory) changeRoot(id [16]byte, change func(*rootSeen)) error {
 	key := fmt.Sprintf("%x", id)
 	return m.update(func(d *memoryData) bool {
-		if old, ok := d.Roots[key]; ok && old.Seq >= seq {
+		was := d.Roots[key]
+		next := was
+		if change(&next); next.equal(was) {
 			return false
 		}
 		if d.Roots == nil {
 			d.Roots = map[string]rootSeen{}
 		}
-		d.Roots[key] = rootSeen{Seq: seq, Commit: commit[:]}
+		d.Roots[key] = next
 		return true
 	})
+}
+
+func (r rootSeen) equal(o rootSeen) bool {
+	return r.Seq == o.Seq && bytes.Equal(r.Commit, o.Commit) && r.Told == o.Told && r.Others == o.Others && r.Refused.Equal(o.Refused)
 }
 
 func (m *Memory) list() listSeen { m.mu.Lock(); defer m.mu.Unlock(); return m.data.List }
@@ -126,6 +156,7 @@ func (m *Memory) sawList(version uint64, hash [32]byte) error {
 			return false
 		}
 		d.List = listSeen{Version: version, Hash: hash[:]}
+		d.Past.List = note(d.Past.List, version, hash[:])
 		return true
 	})
 }
@@ -140,6 +171,7 @@ func (m *Memory) sawStore(f *format, k *keys.File) error {
 			d.Upkeep = now().UTC() // whatever is new to a client is not urgent
 		}
 		d.StoreID, d.Format, d.Keys, d.Pin = f.id[:], f.encoded, encoded, &pin
+		d.Past.Keys = note(d.Past.Keys, pin.Version, pin.Hash[:])
 		return true
 	})
 }
@@ -174,11 +206,7 @@ func (m *Memory) update(change func(*memoryData) bool) error {
 }
 
 func (d memoryData) clone() memoryData {
-	roots := make(map[string]rootSeen, len(d.Roots))
-	for k, v := range d.Roots {
-		roots[k] = v
-	}
-	d.Roots = roots
+	d.Roots = maps.Clone(d.Roots)
 	return d
 }
 

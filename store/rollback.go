@@ -13,7 +13,7 @@ import (
 // Rollback compares what the store shows of a root with the newest state that this client has seen.
 type Rollback struct {
 	Name  string
-	Older bool  // the store was rolled back: without AcceptRollback nothing of the root is used
+	Older bool  // the store was rolled back or forked: without AcceptRollback nothing of the root is used
 	Cause error // why it is refused; nil if it is not
 
 	Gone      bool // the list of roots does not have the root any more; what follows is then zero
@@ -25,7 +25,8 @@ type Rollback struct {
 	SeenSeq uint64
 	SeenID  []byte // of the commit; empty if this client remembers none
 
-	root *[16]byte // whose head is refused; nil: only the list of roots is
+	root *[16]byte // whose head is refused for being older; nil: none
+	fork []string  // what another client told that is not so here
 }
 
 // Rollback looks whether the root shows an older or another state than this client has seen. It changes nothing, not even
@@ -58,7 +59,11 @@ func (s *Store) Rollback(ctx context.Context, name string) (Rollback, error) {
 		rb.SeenSeq, rb.SeenID = seen.Seq, seen.Commit
 	}
 	_, err = r.Head(ctx)
-	if errors.Is(err, ErrRollback) {
+	var c *contradiction
+	switch {
+	case errors.As(err, &c):
+		rb.fork = c.about
+	case errors.Is(err, ErrRollback):
 		rb.root = &r.info.ID
 	}
 	if err = rb.refused(err); err != nil {
@@ -79,9 +84,9 @@ func (s *Store) Rollback(ctx context.Context, name string) (Rollback, error) {
 	return rb, nil
 }
 
-// refused notes an ErrRollback, and passes on every other error.
+// refused notes an ErrRollback or ErrFork, and passes on every other error.
 func (rb *Rollback) refused(err error) error {
-	if !errors.Is(err, ErrRollback) {
+	if !isRefusal(err) {
 		return err
 	}
 	rb.Older = true
@@ -99,6 +104,11 @@ func (rb *Rollback) refused(err error) error {
 func (s *Store) AcceptRollback(rb Rollback) error {
 	if s.opt.Memory == nil || !rb.Older {
 		return nil
+	}
+	if len(rb.fork) > 0 {
+		if err := s.opt.Memory.waive(rb.fork); err != nil {
+			return err
+		}
 	}
 	return s.opt.Memory.forget(rb.root)
 }

@@ -89,6 +89,7 @@ type Store struct {
 	macs  map[string]*block.MAC
 
 	commits commitCache
+	agreed  agreedStates
 }
 
 // Open opens a store: it reads format and keys, checks both against opt.Memory and unlocks the keys. It creates

@@ -208,6 +208,25 @@ func TestWitnessIsPassedOn(t *testing.T) {
 	wantErr(t, f.read(f.open("carol"), "side"), ErrFork)
 }
 
+// TestLookAround: who syncs one root only tells of the others, too, and notices when they are shown as they were.
+func TestLookAround(t *testing.T) {
+	f := newForked(t)
+	was := f.take(f.storeA)
+	must(t, f.commit(f.alice, "home"))
+	dave := f.open("dave")
+	must(t, f.commit(dave, "side"))
+	must(t, dave.opt.Memory.update(func(d *memoryData) bool { d.Upkeep = time.Time{}; return true }))
+	must(t, dave.Upkeep(t.Context()))
+	must(t, f.commit(dave, "side"))
+	must(t, was.Put(t.Context(), f.storeA, f.homeID))
+	wantErr(t, f.read(f.open("erin"), "side"), ErrFork)
+	must(t, dave.opt.Memory.update(func(d *memoryData) bool { d.Upkeep = time.Time{}; return true }))
+	wantErr(t, dave.Upkeep(t.Context()), ErrRollback)
+	if dave.opt.Memory.Kept().Refused.IsZero() {
+		t.Error("the memory does not tell")
+	}
+}
+
 // TestNoFalseAlarm: clients that work on the same store in any order never contradict each other, and what is told costs no
 // request when it is known.
 func TestNoFalseAlarm(t *testing.T) {

@@ -22,6 +22,7 @@ func FuzzCommit(f *testing.F) {
 
 func FuzzPrivate(f *testing.F) {
 	f.Add(private{tree: object.Tree{Depth: 1}, client: "c"}.encode())
+	f.Add(private{client: "c", witness: &witness{keys: state{version: 1}, roots: []rootState{{seq: 1}, {root: [16]byte{1}, seq: 2}}}}.encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if p, err := parsePrivate(b); err == nil && !bytes.Equal(p.encode(), b) {
 			t.Errorf("%x encodes to %x", b, p.encode())

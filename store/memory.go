@@ -34,6 +34,7 @@ type memoryData struct {
 	Pin        *keys.Pin           `json:"pin,omitempty"`
 	List       listSeen            `json:"list"`
 	Roots      map[string]rootSeen `json:"roots,omitempty"` // by root id in hexadecimal
+	Kept       hexBytes            `json:"kept,omitempty"`  // id of the root whose tree this client keeps
 	Past       pastStates          `json:"past,omitzero"`
 	Waived     []string            `json:"waived,omitempty"` // contradictions that the user accepted
 }

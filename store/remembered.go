@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"ensync/store/block"
@@ -25,11 +26,7 @@ func (r *Root) admit(ctx context.Context, h Head) error {
 		err = r.compare(ctx, h)
 	}
 	if isRefusal(err) {
-		return errors.Join(err, mem.changeRoot(r.info.ID, func(s *rootSeen) {
-			if s.Refused.IsZero() {
-				s.Refused = now().UTC()
-			}
-		}))
+		return errors.Join(err, r.refuse())
 	}
 	if err != nil {
 		return err
@@ -39,6 +36,15 @@ func (r *Root) admit(ctx context.Context, h Head) error {
 		s.Refused, s.Told = time.Time{}, false
 		if isNew && h.Seq > 0 && h.Client != r.s.opt.Client {
 			s.Others = othersCommit{Made: h.Time.UTC(), Seen: now().UTC()}
+		}
+	})
+}
+
+// refuse remembers that what the store shows of the root was refused.
+func (r *Root) refuse() error {
+	return r.s.opt.Memory.changeRoot(r.info.ID, func(s *rootSeen) {
+		if s.Refused.IsZero() {
+			s.Refused = now().UTC()
 		}
 	})
 }
@@ -135,18 +141,47 @@ type Seen struct {
 	Refused    time.Time // since when the store shows what contradicts this memory, or other clients'; zero: it does not
 }
 
+// Keep notes that this client keeps the tree of this root, for Memory.Kept.
+func (r *Root) Keep() error {
+	if r.s.opt.Memory == nil {
+		return nil
+	}
+	return r.s.opt.Memory.update(func(d *memoryData) bool {
+		was := d.Kept
+		d.Kept = r.info.ID[:]
+		return !bytes.Equal(was, d.Kept)
+	})
+}
+
+// Kept returns what is remembered of the root whose tree this client keeps. Refused is that of any root.
+func (m *Memory) Kept() Seen {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	seen := seenOf(m.data.Roots[fmt.Sprintf("%x", []byte(m.data.Kept))])
+	for _, s := range m.data.Roots {
+		if !s.Refused.IsZero() && (seen.Refused.IsZero() || s.Refused.Before(seen.Refused)) {
+			seen.Refused = s.Refused
+		}
+	}
+	return seen
+}
+
 // Seen returns what is remembered of a root.
-func (m *Memory) Seen(root [16]byte) Seen {
-	s := m.root(root)
+func (m *Memory) Seen(root [16]byte) Seen { return seenOf(m.root(root)) }
+
+func seenOf(s rootSeen) Seen {
 	return Seen{Seq: s.Seq, Commit: s.Commit, OthersMade: s.Others.Made, OthersSeen: s.Others.Seen, Refused: s.Refused}
 }
 
-// Fingerprint is what two people read to each other, to find out whether they are shown the same state: 64 bits of the
+// Fingerprint is what two people read to each other, to find out whether they are shown the same state: 96 bits of the
 // newest commit, which stands for the whole history. "" if there is none.
 func (s Seen) Fingerprint() string {
-	if s.Seq == 0 || len(s.Commit) < 8 {
+	if s.Seq == 0 || len(s.Commit) < 12 {
 		return ""
 	}
-	c := s.Commit
-	return fmt.Sprintf("%x-%x-%x-%x", c[:2], c[2:4], c[4:6], c[6:8])
+	var groups []string
+	for g := range slices.Chunk(s.Commit[:12], 2) {
+		groups = append(groups, hex.EncodeToString(g))
+	}
+	return strings.Join(groups, "-")
 }

@@ -42,8 +42,8 @@ func (l *Loss) Error() string {
 // Unwrap makes it an ErrMissing.
 func (l *Loss) Unwrap() error { return ErrMissing }
 
-// Upkeep looks whether all is there that must be, and renews what gets old, once a day for all who share the memory; the
-// other times it does nothing. Its error may be a *Loss. No error says that anything was changed.
+// Upkeep looks whether all is there that must be, and no root is older than it was seen, and renews what gets old, once a day for all who share the memory; the
+// other times it does nothing. Its error may be a *Loss, and an ErrRollback. No error says that anything was changed.
 func (s *Store) Upkeep(ctx context.Context) error {
 	if due, err := s.opt.Memory.claimUpkeep(); err != nil || !due {
 		return err
@@ -52,7 +52,7 @@ func (s *Store) Upkeep(ctx context.Context) error {
 	if loss != nil {
 		err = errors.Join(err, loss)
 	}
-	return errors.Join(err, s.Renew(ctx))
+	return errors.Join(err, s.lookAround(ctx), s.Renew(ctx))
 }
 
 // claimUpkeep reports whether upkeep is due, and takes it from all others.

@@ -86,6 +86,8 @@ func TestVectors(t *testing.T) {
 	c := commit{root: [16]byte{1}, seq: 9, parent: object.Key{2}, jumpSeq: 8, jump: object.Key{2}, packs: []pack.Name{{3}}, private: []byte("sealed")}
 	add("commit", c.encode())
 	add("private part of a commit", private{tree: object.Tree{Depth: 1, Key: object.Key{4}}, time: time.Unix(5, 6), client: "host"}.encode())
+	w := &witness{keys: state{3, [32]byte{5}}, list: state{4, [32]byte{6}}, roots: []rootState{{[16]byte{7}, 300, object.ID{8}}}}
+	add("private part of a commit with a witness", private{tree: object.Tree{Key: object.Key{4}}, client: "host", time: time.Unix(0, 0), witness: w}.encode())
 	add("list of roots", (&rootList{version: 2, roots: []RootInfo{{ID: [16]byte{1}, Name: "home", Mode: 0o700, Read: "everyone", Write: "root"}}}).encode(f.digest()))
 	add("cuts of 1 MiB of counted bytes at 65536", cuts(chunk.New(chunk.Params{Size: 65536}, [32]byte{7})))
 	compareVectors(t, got)

@@ -220,33 +220,60 @@ func (s *Store) compareRoot(ctx context.Context, told rootState, load func() (*r
 		return fmt.Errorf("compare root %q with what another client saw of it: %w", r.info.Name, err)
 	case h.Seq < told.seq:
 		c.add(about, "commit %d of root %q (%x), which has commit %d here", told.seq, r.info.Name, told.commit[:8], h.Seq)
+		return nil
 	case block.ID(key) != told.commit:
 		c.add(about, "commit %d of root %q (%x), which is not in its history here", told.seq, r.info.Name, told.commit[:8])
-	default:
+		return nil
+	case seen.Seq < told.seq:
 		err = r.absorb(ctx, Head{Seq: told.seq, Commit: key})
 		if errors.Is(err, ErrRollback) {
 			c.add(about, "a history of root %q that this client (commit %d) has not", r.info.Name, seen.Seq)
 			return nil
 		}
-		s.agreed.add(told)
-		return err
 	}
-	return nil
+	if err == nil {
+		s.agreed.add(told)
+	}
+	return err
 }
 
-// absorb remembers a state of a root that another client told of, so that the commits of this client tell of it, too.
+// absorb remembers a state of a root that this client may not be able to read, so that its commits tell of it, too.
+// ErrRollback if the state does not descend from what is remembered.
 func (r *Root) absorb(ctx context.Context, h Head) error {
-	mem := r.s.opt.Memory
-	if seen := mem.root(r.info.ID); seen.Seq >= h.Seq {
-		return nil
-	}
-	if _, err := r.descends(ctx, h); err != nil {
+	isNew, err := r.descends(ctx, h)
+	if err != nil || !isNew {
 		return err
 	}
-	return mem.changeRoot(r.info.ID, func(s *rootSeen) {
+	return r.s.opt.Memory.changeRoot(r.info.ID, func(s *rootSeen) {
 		s.Told = s.Told || len(s.Commit) == 0
 		s.saw(h.Seq, block.ID(h.Commit))
 	})
+}
+
+// lookAround looks at the heads of roots that this client does not sync: what is not looked at can't be told to others.
+func (s *Store) lookAround(ctx context.Context) error {
+	list, err := s.loadRoots(ctx, s.b.Load)
+	if err != nil || s.opt.Memory == nil {
+		return err
+	}
+	var all error
+	for _, info := range list.roots[:min(len(list.roots), maxWitnessed)] {
+		r := &Root{s: s, info: info}
+		h, err := r.openHeadOnly(ctx)
+		if err == nil && h.Seq > 0 {
+			err = r.absorb(ctx, h)
+		}
+		if isRefusal(err) {
+			err = errors.Join(err, r.refuse())
+		}
+		if err != nil && !isAbsent(err) {
+			all = errors.Join(all, err)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return all
 }
 
 // isAbsent reports whether an error says that something can't be had from a store that answers.

@@ -128,6 +128,11 @@ type status struct {
 	PendingBytes uint64    `json:"pending_bytes"`
 	PendingSince string    `json:"pending_since,omitempty"`
 	Issues       int       `json:"issues"`
+	Commit       uint64    `json:"commit,omitempty"`
+	Fingerprint  string    `json:"fingerprint,omitempty"`
+	OthersMade   string    `json:"others_made,omitempty"`
+	OthersSeen   string    `json:"others_seen,omitempty"`
+	RefusedSince string    `json:"refused_since,omitempty"`
 }
 
 type watching struct {

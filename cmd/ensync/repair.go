@@ -117,6 +117,9 @@ func shownState(rb store.Rollback) string {
 }
 
 func seenState(rb store.Rollback) string {
+	if f := (*store.Fault)(nil); errors.As(rb.Cause, &f) && f.Kind == store.ErrFork {
+		return printable(f.Cause.Error())
+	}
 	if len(rb.SeenID) < 8 {
 		return "a newer list of the trees in the store"
 	}

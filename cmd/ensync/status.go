@@ -14,6 +14,7 @@ import (
 	"ensync/engine/config"
 	"ensync/engine/service"
 	"ensync/engine/session"
+	"ensync/store"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -22,10 +23,14 @@ func (a *app) statusCommand() *cobra.Command {
 		Use:   "status [CONFIG]",
 		Short: "Show what is out of sync, and how the last sync went",
 		Long: `Show when the last sync was, whether the tree is mounted, and each entry that failed
-or stays out of sync, with the reason. The exit code is 3 if there are any.
+or stays out of sync, with the reason. The exit code is 3 if there are any, or if the
+store is refused.
 
 What is in sync, but has another name on this machine since its file system can't hold
 it beside the others, is listed as kept aside. It does not change the exit code.
+
+Two machines that are at rest and are shown the same store have the same newest commit,
+with the same fingerprint: compare it by telephone if you do not trust who keeps the store.
 
 Only for a tree that was mounted and is not now, the passphrase is needed: what a mount
 keeps on this machine is encrypted.`,
@@ -126,8 +131,16 @@ func (a *app) showStatus(cfg *config.Config, st service.Status, asJSON bool) err
 	if asJSON {
 		show = a.printStatusJSON
 	}
-	if err := show(cfg, st); err != nil {
+	mem, err := session.Memory(cfg)
+	if err != nil {
 		return err
+	}
+	seen := mem.Kept()
+	if err := show(cfg, st, seen); err != nil {
+		return err
+	}
+	if !seen.Refused.IsZero() {
+		return errOutOfSync
 	}
 	for _, i := range st.Issues {
 		if !i.InSync() {
@@ -137,7 +150,7 @@ func (a *app) showStatus(cfg *config.Config, st service.Status, asJSON bool) err
 	return nil
 }
 
-func (a *app) printStatus(cfg *config.Config, st service.Status) error {
+func (a *app) printStatus(cfg *config.Config, st service.Status, seen store.Seen) error {
 	p := func(what, format string, args ...any) {
 		fmt.Fprintf(a.stdout, "%-15s %s\n", what+":", fmt.Sprintf(format, args...))
 	}
@@ -152,6 +165,15 @@ func (a *app) printStatus(cfg *config.Config, st service.Status) error {
 		p("watching", "since %s: %s", timeText(w.Since), watchText(w))
 	}
 	p("last sync", "%s", since(st.LastSync))
+	if print := seen.Fingerprint(); print != "" {
+		p("newest commit", "%d, fingerprint %s", seen.Seq, print)
+	}
+	if !seen.OthersSeen.IsZero() {
+		p("from others", "newest commit made %s, seen here %s", timeText(seen.OthersMade), timeText(seen.OthersSeen))
+	}
+	if !seen.Refused.IsZero() {
+		p("REFUSED", "since %s the store shows a state that contradicts what was seen of it; ensync sync tells which", timeText(seen.Refused))
+	}
 	switch {
 	case st.Syncing:
 		p("now", "syncing")
@@ -237,7 +259,7 @@ func since(t time.Time) string {
 	return timeText(t)
 }
 
-func (a *app) printStatusJSON(cfg *config.Config, st service.Status) error {
+func (a *app) printStatusJSON(cfg *config.Config, st service.Status, seen store.Seen) error {
 	j := newJSONWriter(a.stdout)
 	var w *watching
 	if st.Watch != nil {
@@ -246,7 +268,9 @@ func (a *app) printStatusJSON(cfg *config.Config, st service.Status) error {
 	err := j.write(record{Type: "status", Status: &status{Config: cfg.Dir, Mounted: st.Mounted, Watch: w, Syncing: st.Syncing,
 		Paused: st.Paused, LastSync: stampText(st.LastSync), LastError: st.LastError, OfflineSince: stampText(st.Offline),
 		PendingNames: st.Pending.Names, PendingBytes: st.Pending.Bytes,
-		PendingSince: stampText(st.Pending.Since), Failed: st.Failed, Issues: len(st.Issues)}})
+		PendingSince: stampText(st.Pending.Since), Failed: st.Failed, Issues: len(st.Issues),
+		Commit: seen.Seq, Fingerprint: seen.Fingerprint(), OthersMade: stampText(seen.OthersMade), OthersSeen: stampText(seen.OthersSeen),
+		RefusedSince: stampText(seen.Refused)}})
 	for _, i := range st.Issues {
 		if err == nil {
 			err = j.issue(i)

@@ -44,6 +44,9 @@ func NewRoot(s *store.Store, r *store.Root) (*Root, error) {
 	return &Root{store: s, root: r, group: group}, nil
 }
 
+// Keep notes that this client keeps the tree of this root.
+func (r *Root) Keep() error { return r.root.Keep() }
+
 // writer returns the session that holds what is put.
 func (r *Root) writer(ctx context.Context) (*store.Session, error) {
 	r.mu.Lock()

@@ -191,7 +191,10 @@ func (s *Store) OpenRoot(ctx context.Context) (*remote.Root, error) {
 		return nil, fmt.Errorf("%w; make it with ensync setup, or name another one as server_root in %s", err,
 			filepath.Join(s.Config.Dir, config.FileName))
 	}
-	return r, err
+	if err != nil {
+		return nil, err
+	}
+	return r, r.Keep()
 }
 
 // Request is how one sync shall be done.

@@ -59,8 +59,13 @@ func (s *Store) Sync(ctx context.Context, r *Replica, root *remote.Root, req Req
 // lookAfter lets the store be looked after, if that is due, and tells what was found. It fails no sync.
 func (s *Store) lookAfter(ctx context.Context) {
 	var loss *store.Loss
-	if err := s.Upkeep(ctx); errors.As(err, &loss) {
+	err := s.Upkeep(ctx)
+	if errors.As(err, &loss) {
 		s.notice(fmt.Sprintf("store %s: %v", s.Location(), loss))
+	}
+	var older *store.Fault
+	if errors.As(err, &older) && errors.Is(older, store.ErrRollback) {
+		s.notice(fmt.Sprintf("store %s: %v", s.Location(), older))
 	}
 }
 

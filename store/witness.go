@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -92,7 +91,10 @@ func (s *Store) witness(but [16]byte) *witness {
 	if pin := mem.data.Pin; pin != nil {
 		w.keys = state{pin.Version, pin.Hash}
 	}
-	for name, seen := range mem.data.Roots {
+	for name, seen := range mem.data.Roots { // in an order that is another each time
+		if len(w.roots) == maxWitnessed {
+			break
+		}
 		r := rootState{seq: seen.Seq, root: rootID(name)}
 		if r.root == but || r.seq == 0 || len(seen.Commit) != len(r.commit) {
 			continue
@@ -100,8 +102,6 @@ func (s *Store) witness(but [16]byte) *witness {
 		copy(r.commit[:], seen.Commit)
 		w.roots = append(w.roots, r)
 	}
-	rand.Shuffle(len(w.roots), func(i, j int) { w.roots[i], w.roots[j] = w.roots[j], w.roots[i] })
-	w.roots = w.roots[:min(len(w.roots), maxWitnessed)]
 	slices.SortFunc(w.roots, func(a, b rootState) int { return bytes.Compare(a.root[:], b.root[:]) })
 	return w
 }

@@ -153,3 +153,51 @@ func TestLimits(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestInitializedAhead holds what a commit of little costs: zeros for the next ones, once, and never over frames.
+func TestInitializedAhead(t *testing.T) {
+	d := newSimDir()
+	l, _ := mustOpen(t, d, 0, Options{SegmentSize: 2 << 20, Flush: time.Hour})
+	defer mustClose(t, l)
+	ahead := func() (n int) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		for _, e := range d.trace {
+			n += bit(e.kind == evWrite && len(e.data) == initializeAhead)
+		}
+		return n
+	}
+	commit := func(size int) Pos {
+		pos, err := l.AppendData(pattern(size, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustSync(t, l)
+		return pos
+	}
+	var all []Pos
+	for range 5 {
+		all = append(all, commit(MaxData), commit(MaxData))
+	}
+	if n := ahead(); n != 0 {
+		t.Errorf("initialized %d times for large commits", n)
+	}
+	for range 60 {
+		all = append(all, commit(4000))
+	}
+	if n := ahead(); n != 1 {
+		t.Errorf("initialized %d times for 60 small commits, want once", n)
+	}
+	for _, pos := range all {
+		if got, err := readAll(l, pos); err != nil || !bytes.Equal(got, pattern(int(pos.Length), 1)) {
+			t.Fatalf("frame at %d: %v", pos.Offset, err)
+		}
+	}
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

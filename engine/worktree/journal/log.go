@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -51,7 +52,8 @@ type Log struct {
 	stats      Stats
 	files      fileCache
 	kick       chan struct{} // somebody waits in flight
-	dirtied    chan struct{} // the first append after a commit
+	dirtied    chan struct{} // the first append after a commit, while the flusher's timer is not set
+	armed      atomic.Bool   // the flusher's timer is set
 	stop       context.CancelFunc
 	full       chan struct{}  // a chunk is queued
 	background sync.WaitGroup // flusher and writer
@@ -73,6 +75,7 @@ type segment struct {
 	reserved    bool   // made from the reserve: takes only reserved records
 	chain       digest // guarded by Log.io while the segment is current
 	headerChain digest // where chain begins
+	initialized int64  // blocks below were written before; guarded by Log.io
 	durable     int64  // everything below is known to be on disk
 	unmarked    int    // frames since the last commit mark
 	unacked     bool   // the last commit has no later mark that vouches for it
@@ -178,7 +181,7 @@ func (l *Log) append(kind byte, p []byte, reserved bool) (frame, uint64, error) 
 
 	seg.seal.seal(&f, b, p)
 	c.seals.Done()
-	if first {
+	if first && !l.armed.Load() {
 		signal(l.dirtied)
 	}
 	if full {

@@ -15,8 +15,8 @@ type flight struct {
 }
 
 // Sync returns when everything up to the record lsn is durable, with all that lies before it; 0 means everything
-// appended so far, data too. All who wait share one fdatasync. When ctx ends first, Sync returns its error
-// and the commit goes on without the caller.
+// appended so far, data too. All who wait share one fdatasync: the first of them makes it, after the one that is under way.
+// When ctx ends first, Sync returns its error and the commit goes on without the caller.
 func (l *Log) Sync(ctx context.Context, lsn LSN) error {
 	l.mu.Lock()
 	if lsn > l.last {
@@ -32,12 +32,18 @@ func (l *Log) Sync(ctx context.Context, lsn LSN) error {
 		return err
 	}
 	f := l.flight
-	if f == nil {
+	first := f == nil
+	if first {
 		f = &flight{done: make(chan struct{})}
 		l.flight = f
-		signal(l.kick)
 	}
 	l.mu.Unlock()
+	switch {
+	case first && ctx.Done() == nil: // nothing calls it away, and handing over to the flusher would cost more than it
+		_ = l.flush(false)
+	case first:
+		signal(l.kick)
+	}
 	select {
 	case <-f.done:
 		return f.err
@@ -132,6 +138,9 @@ func (l *Log) commit(vouch bool) error {
 	l.detach()
 	l.mu.Unlock()
 	err := l.drain(false)
+	if err == nil {
+		err = l.initialize(seg, end)
+	}
 	l.io.Unlock()
 	if err != nil {
 		return err
@@ -146,6 +155,30 @@ func (l *Log) commit(vouch bool) error {
 	seg.durable, seg.unacked = end, work
 	l.durable, l.appendedOK = max(l.durable, lsn), max(l.appendedOK, appended)
 	l.stats.Syncs++
+	return nil
+}
+
+// How much is initialized ahead of small commits, and what counts as small, in bytes.
+const (
+	initializeAhead = 512 << 10
+	smallCommit     = initializeAhead / 8
+)
+
+var zeros [initializeAhead]byte
+
+// initialize writes zeros where the next commits go, if this one, which ends at end, was small. Preallocated blocks only
+// count as written when the file system has noted so in its own journal, which every fdatasync of them then waits for;
+// for blocks that were written before, it need not. A large commit has that only once. l.io is held, so nothing lies
+// beyond end.
+func (l *Log) initialize(seg *segment, end int64) error {
+	n := min(initializeAhead, seg.size-end)
+	if n <= 0 || end <= seg.initialized || end-seg.durable > smallCommit {
+		return nil
+	}
+	if _, err := seg.file.WriteAt(zeros[:n], end); err != nil {
+		return l.fail(fmt.Errorf("journal: write segment %016x: %w", seg.number, err))
+	}
+	seg.initialized = end + n
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -54,25 +55,33 @@ func systems(t *testing.T, test func(t *testing.T, dir string)) {
 	})
 }
 
-func TestPosix(t *testing.T) {
-	systems(t, func(t *testing.T, dir string) {
-		for name, test := range posixtest.All {
-			t.Run(name, func(t *testing.T) {
-				// It locks twice in one process and wants the second lock refused, which POSIX locks never are.
-				if name == "FcntlFlockLocksFile" {
-					t.Skip("the test is wrong on any file system")
-				}
-				if name == "OpenSymlinkRace" && filepath.Base(filepath.Dir(t.Name())) == "native" {
-					t.Skip("the test looks for a server that follows symlinks, and takes the system itself for one")
-				}
-				sub := filepath.Join(dir, name)
-				if err := os.Mkdir(sub, 0755); err != nil {
-					t.Fatal(err)
-				}
-				test(t, sub)
-			})
-		}
-	})
+func TestPosix(t *testing.T) { systems(t, posix) }
+
+// TestPosixOneProcessor lets the requests and those who ask share a processor, where some waits never end that
+// otherwise would.
+func TestPosixOneProcessor(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	trees(t, func(t *testing.T, tree fusefs.Tree) { posix(t, mount(t, tree, fusefs.Options{}).MountPoint()) })
+}
+
+// posix runs the tests that the FUSE library has.
+func posix(t *testing.T, dir string) {
+	for name, test := range posixtest.All {
+		t.Run(name, func(t *testing.T) {
+			// It locks twice in one process and wants the second lock refused, which POSIX locks never are.
+			if name == "FcntlFlockLocksFile" {
+				t.Skip("the test is wrong on any file system")
+			}
+			if name == "OpenSymlinkRace" && filepath.Base(filepath.Dir(t.Name())) == "native" {
+				t.Skip("the test looks for a server that follows symlinks, and takes the system itself for one")
+			}
+			sub := filepath.Join(dir, name)
+			if err := os.Mkdir(sub, 0755); err != nil {
+				t.Fatal(err)
+			}
+			test(t, sub)
+		})
+	}
 }
 
 // treeKinds are the trees that tests mount.

@@ -42,54 +42,6 @@ func openDir(t testing.TB, dir string) int {
 	return fd
 }
 
-// TestReadDirWhileChanging removes what it has read and makes new names, while another reader lists the directory anew
-// each time: every name that was there and stays is read once.
-func TestReadDirWhileChanging(t *testing.T) {
-	systems(t, func(t *testing.T, dir string) {
-		for _, c := range []struct {
-			warm        bool
-			files, size int
-		}{
-			{false, 1000, 4096},
-			{true, 1000, 4096},
-			// Names this short fill the pages of the kernel's listing exactly, each 128th time.
-			{false, 300, 64},
-			{true, 300, 64},
-		} {
-			warm, files := c.warm, c.files
-			d := filepath.Join(dir, fmt.Sprint("d", warm, files))
-			must(t, os.Mkdir(d, 0755))
-			for i := range files {
-				mustFile(t, filepath.Join(d, fmt.Sprint("file", i)), "")
-			}
-			if warm {
-				names(t, d)
-			}
-			fd := openDir(t, d)
-			seen := make(map[string]int)
-			for round := 0; ; round++ {
-				list, more := some(t, fd, c.size)
-				if !more {
-					break
-				}
-				for _, name := range list {
-					seen[name]++
-					must(t, os.Remove(filepath.Join(d, name)))
-				}
-				if round%8 == 0 {
-					mustFile(t, filepath.Join(d, fmt.Sprint("new", round)), "")
-				}
-				names(t, d)
-			}
-			for i := range files {
-				if n := seen[fmt.Sprint("file", i)]; n != 1 {
-					t.Fatalf("%+v: file%d was read %d times", c, i, n)
-				}
-			}
-		}
-	})
-}
-
 // TestRemoveAll is rm -r with another reader at work.
 func TestRemoveAll(t *testing.T) {
 	dir := mount(t, fusetest.New(), fusefs.Options{}).MountPoint()

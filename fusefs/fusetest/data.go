@@ -2,7 +2,6 @@ package fusetest
 
 import (
 	"context"
-	"math"
 	"slices"
 	"syscall"
 
@@ -11,8 +10,8 @@ import (
 
 const (
 	pageSize = 4096
-	// maxSize is the largest file, as the kernel has it.
-	maxSize = math.MaxInt64
+	// maxSize is the largest file, as in the working tree.
+	maxSize = 1 << 62
 )
 
 // The mode bits of fallocate(2), with Linux' values.

@@ -90,8 +90,12 @@ func (f *File) find(ctx context.Context, pass []byte, hint, except string) (*ent
 
 // open makes the chain of an entry whose secret is known. The chain keeps a copy of the secret.
 func (f *File) open(e *entry, secret *entrySecret) (*Chain, error) {
-	if err := secret.openAnchor(&e.anchor, f.storeID, f.rootKey()); err != nil {
+	anchored, err := secret.openAnchor(&e.anchor, f.storeID)
+	if err != nil {
 		return nil, err
+	}
+	if !f.descendsFrom(anchored) {
+		return nil, ErrTampered
 	}
 	c := &Chain{
 		name: e.name, storeID: f.storeID, rootKey: f.rootKey(), secret: secret.clone(),
@@ -165,14 +169,18 @@ func (c *Chain) Public(group string) (ed25519.PublicKey, bool) {
 	return nil, false
 }
 
-// PublicAt is Public of an older version of the group.
-func (c *Chain) PublicAt(group string, epoch uint32) (ed25519.PublicKey, bool) {
-	if g := (&File{groups: c.public}).group(group); g != nil {
-		if p, ok := g.at(epoch); ok {
-			return p.key[:], true
+// Verify reports which version of a group signed a message; false if none did whose signatures still count.
+func (c *Chain) Verify(group string, message, signature []byte) (epoch uint32, ok bool) {
+	g := (&File{groups: c.public}).group(group)
+	if g == nil {
+		return 0, false
+	}
+	for _, p := range slices.Backward(g.public) {
+		if p.epoch >= g.valid && ed25519.Verify(p.key[:], message, signature) {
+			return p.epoch, true
 		}
 	}
-	return nil, false
+	return 0, false
 }
 
 // Close wipes the secrets, as far as Go lets us: copies that the runtime made are out of reach.

@@ -13,7 +13,7 @@ func (f *File) check() error {
 		ascending(f.groups, func(a, b group) bool { return a.name < b.name }) &&
 		ascending(f.entries, func(a, b entry) bool { return a.name < b.name }) &&
 		!slices.ContainsFunc(f.groups, func(g group) bool { return !g.sound() }) &&
-		f.group(Everyone) != nil && f.group(Root) != nil
+		f.group(Everyone) != nil && f.group(Root) != nil && len(f.succession) == len(f.group(Root).public)-1
 	if !sound {
 		return ErrTampered
 	}
@@ -35,16 +35,24 @@ func (f *File) check() error {
 func (g *group) sound() bool {
 	return checkGroupName(g.name) == nil && len(g.public) > 0 && len(g.public) <= MaxEpochs && g.public[0].epoch > 0 &&
 		ascending(g.public, func(a, b publicKey) bool { return a.epoch < b.epoch }) &&
-		!slices.ContainsFunc(g.public, func(p publicKey) bool { return isZero(p.key[:]) })
+		!slices.ContainsFunc(g.public, func(p publicKey) bool { return isZero(p.key[:]) }) && g.left <= g.current().epoch &&
+		slices.ContainsFunc(g.public, func(p publicKey) bool { return p.epoch == g.valid })
 }
 
 func (e *entry) sound() bool {
 	return checkName(e.name) == nil && e.created > 0 && e.changed >= 0 &&
 		e.kdf.logN >= minLogN && e.kdf.logN <= maxLogN &&
-		!isZero(e.salt[:]) && !isZero(e.check[:]) && !isZero(e.anchor.nonce[:]) && !isZero(e.anchor.sealed[:]) &&
+		!isZero(e.salt[:]) && !isZero(e.check[:]) && (e.mailbox == nil || !isZero(e.mailbox)) && !isZero(e.anchor.nonce[:]) && !isZero(e.anchor.sealed[:]) &&
 		e.in(Everyone) && len(e.wraps) <= maxWraps &&
 		ascending(e.wraps, func(a, b wrap) bool { return compareWraps(a, b) < 0 }) &&
-		!slices.ContainsFunc(e.wraps, func(w wrap) bool { return isZero(w.nonce[:]) || isZero(w.sealed[:]) })
+		!slices.ContainsFunc(e.wraps, func(w wrap) bool { return !w.sound() })
+}
+
+func (w *wrap) sound() bool {
+	if w.mailed != nil {
+		return !isZero(w.mailed)
+	}
+	return !isZero(w.nonce[:]) && !isZero(w.sealed[:])
 }
 
 // knows reports whether each wrap of an entry is of a known version of a known group, and the newest of each is current.

@@ -94,6 +94,9 @@ func (f *File) Remove(name string, root *Chain) (*File, error) {
 		if root.name == name {
 			return ErrRootLost
 		}
+		for _, g := range e.groups() {
+			d.leaves(e, g)
+		}
 		d.entries = slices.DeleteFunc(d.entries, func(e entry) bool { return e.name == name })
 		return nil
 	})
@@ -108,8 +111,6 @@ func (f *File) CreateGroups(names []string, to, root *Chain) (*File, error) {
 		case len(d.groups)+len(names) > MaxGroups:
 			return ErrTooMany
 		}
-		var made []*Group
-		defer func() { closeGroups(made) }()
 		for _, name := range names {
 			if err := checkGroupName(name); err != nil {
 				return fmt.Errorf("%s: %w", quote(name), err)
@@ -121,10 +122,10 @@ func (f *File) CreateGroups(names []string, to, root *Chain) (*File, error) {
 			if err != nil {
 				return err
 			}
-			made = append(made, g)
+			d.made = append(d.made, g)
 			d.putGroup(g.record())
 		}
-		return d.entry(to.name).addWraps(with[0].secret, d.storeID, made)
+		return d.entry(to.name).addWraps(with[0].secret, d.storeID, d.made)
 	})
 }
 
@@ -178,6 +179,7 @@ func (f *File) Disassociate(name string, groups []string, root *Chain) (*File, e
 			case g == Root && root.name == name:
 				return ErrRootLost
 			}
+			d.leaves(e, g)
 			e.drop(g)
 		}
 		return nil
@@ -221,11 +223,17 @@ func (f *File) edit(what string, with chains, root *Chain, change func(*draft, c
 			return nil, err
 		}
 		defer signer.Close()
-		d := &draft{f.next()}
+		d := &draft{File: f.next(), known: signer, signer: signer.groups[Root]}
+		defer func() { closeGroups(d.made) }()
 		if err := change(d, fresh); err != nil {
 			return nil, err
 		}
-		if err := d.sign(signer.groups[Root]); err != nil {
+		for _, c := range append(slices.Clone(fresh), signer) {
+			if err := d.renew(c); err != nil {
+				return nil, err
+			}
+		}
+		if err := d.File.sign(d.signer); err != nil {
 			return nil, err
 		}
 		return d.File, nil
@@ -271,11 +279,16 @@ func (f *File) unused(ctx context.Context, pass []byte, except string) error {
 }
 
 // draft is the next version of a File, still being made; it shares no slice that an edit changes.
-type draft struct{ *File }
+type draft struct {
+	*File
+	known  *Chain   // that signs
+	signer *Group   // the version of root that will sign it
+	made   []*Group // in the course of the edit, to be closed after it
+}
 
 func (f *File) next() *File {
 	return &File{
-		storeID: f.storeID, version: f.version + 1, previous: f.Hash(),
+		format: formatNow, succession: slices.Clone(f.succession), storeID: f.storeID, version: f.version + 1, previous: f.Hash(),
 		groups: slices.Clone(f.groups), entries: slices.Clone(f.entries),
 	}
 }

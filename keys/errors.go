@@ -37,6 +37,7 @@ var (
 	ErrLastKey         = errors.New("can't remove the last key of the store")
 	ErrLastMember      = errors.New("key is the last one in the group; add the group to another key first")
 	ErrNotRoot         = errors.New("passphrase is not in group root, which this needs")
+	ErrNoMailbox       = errors.New("key was made before keys could be rotated without its passphrase; give that too, change it, or remove the key")
 	ErrRootLost        = errors.New("root passphrase would no longer be in group root; give that of another key")
 	ErrGroupExists     = errors.New("group exists already")
 	ErrNoGroup         = errors.New("no key has that group")

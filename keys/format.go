@@ -7,8 +7,14 @@ import (
 	"fmt"
 )
 
-// magic begins every key store; its last byte is the version of the format.
-const magic = "ensyncK\x01"
+// magic begins every key store; the version of the format follows, in one byte.
+const magic = "ensyncK"
+
+// The versions of the format. In the first, entries have no mailbox, every signature counts, and root has one version.
+const (
+	formatFirst = 1
+	formatNow   = 2
+)
 
 // maxWraps is how many wraps of one entry can be counted in 2 bytes.
 const maxWraps = 1<<16 - 1
@@ -44,43 +50,64 @@ func (f *File) verify() error {
 	if ed25519.VerifyWithOptions(key[:], body, f.signature[:], signatureOptions) != nil {
 		return ErrTampered
 	}
-	return nil
+	return f.verifySuccession()
 }
 
 func (f *File) appendBody(b []byte) []byte {
-	b = append(b, magic...)
+	b = append(append(b, magic...), f.format)
 	b = append(b, f.storeID[:]...)
 	b = binary.BigEndian.AppendUint64(b, f.version)
 	b = append(b, f.previous[:]...)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(f.groups)))
 	for _, g := range f.groups {
 		b = appendText(b, g.name)
+		if f.format > formatFirst {
+			b = binary.BigEndian.AppendUint32(b, g.valid)
+			b = binary.BigEndian.AppendUint32(b, g.left)
+		}
 		b = binary.BigEndian.AppendUint16(b, uint16(len(g.public)))
 		for _, p := range g.public {
 			b = binary.BigEndian.AppendUint32(b, p.epoch)
 			b = append(b, p.key[:]...)
 		}
 	}
+	if f.format > formatFirst {
+		b = binary.BigEndian.AppendUint16(b, uint16(len(f.succession)))
+		for _, s := range f.succession {
+			b = append(b, s[:]...)
+		}
+	}
 	b = binary.BigEndian.AppendUint16(b, uint16(len(f.entries)))
 	for i := range f.entries {
-		b = f.entries[i].append(b)
+		b = f.entries[i].append(b, f.format)
 	}
 	return b
 }
 
-func (e *entry) append(b []byte) []byte {
+func (e *entry) append(b []byte, format byte) []byte {
 	b = appendText(b, e.name)
 	b = binary.BigEndian.AppendUint64(b, uint64(e.created))
 	b = binary.BigEndian.AppendUint64(b, uint64(e.changed))
 	b = appendText(b, e.kdf.String())
 	b = append(b, e.salt[:]...)
 	b = append(b, e.check[:]...)
+	if format > formatFirst {
+		b = binary.BigEndian.AppendUint16(b, uint16(len(e.mailbox)))
+		b = append(b, e.mailbox...)
+	}
 	b = append(b, e.anchor.nonce[:]...)
 	b = append(b, e.anchor.sealed[:]...)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(e.wraps)))
 	for _, w := range e.wraps {
 		b = appendText(b, w.group)
 		b = binary.BigEndian.AppendUint32(b, w.epoch)
+		if format > formatFirst {
+			b = binary.BigEndian.AppendUint16(b, uint16(len(w.mailed)))
+		}
+		if w.mailed != nil {
+			b = append(b, w.mailed...)
+			continue
+		}
 		b = append(b, w.nonce[:]...)
 		b = append(b, w.sealed[:]...)
 	}
@@ -95,16 +122,17 @@ func Parse(b []byte) (*File, error) {
 	if len(b) > MaxSize {
 		return nil, fmt.Errorf("read key store: %d bytes are too many: %w", len(b), ErrTampered)
 	}
-	if len(b) < len(magic)+ed25519.SignatureSize || string(b[:len(magic)-1]) != magic[:len(magic)-1] {
+	if len(b) < len(magic)+1+ed25519.SignatureSize || string(b[:len(magic)]) != magic {
 		return nil, fmt.Errorf("read key store: %w", ErrTampered)
 	}
-	if b[len(magic)-1] != magic[len(magic)-1] {
-		return nil, fmt.Errorf("read key store: format %d: %w, %w", b[len(magic)-1], ErrUnsupported, ErrTampered)
+	format := b[len(magic)]
+	if format < formatFirst || format > formatNow {
+		return nil, fmt.Errorf("read key store: format %d: %w, %w", format, ErrUnsupported, ErrTampered)
 	}
-	f := &File{encoded: append([]byte(nil), b...)}
+	f := &File{format: format, encoded: append([]byte(nil), b...)}
 	body := f.encoded[:len(b)-ed25519.SignatureSize]
 	copy(f.signature[:], f.encoded[len(body):])
-	r := &reader{rest: body[len(magic):]}
+	r := &reader{format: format, rest: body[len(magic)+1:]}
 	r.file(f)
 	if r.err == nil && len(r.rest) != 0 {
 		r.fail()
@@ -120,8 +148,9 @@ func Parse(b []byte) (*File, error) {
 
 // reader takes fields off the front; after the first error everything is zero.
 type reader struct {
-	rest []byte
-	err  error
+	format byte
+	rest   []byte
+	err    error
 }
 
 func (r *reader) fail() {
@@ -161,6 +190,18 @@ func (r *reader) count(most int) int {
 	return n
 }
 
+// either takes a field of 2 bytes of length that has size bytes, or none: nil.
+func (r *reader) either(size int) []byte {
+	n := r.count(size)
+	if n != 0 && n != size {
+		r.fail()
+	}
+	if n == 0 || r.err != nil {
+		return nil
+	}
+	return r.bytes(size)
+}
+
 func (r *reader) text() string { return string(r.bytes(int(r.uint(1)))) }
 
 // more reports whether element i of a list of n is to be read.
@@ -173,6 +214,13 @@ func (r *reader) file(f *File) {
 	for i, n := 0, r.count(MaxGroups); r.more(i, n); i++ {
 		f.groups = append(f.groups, r.group())
 	}
+	if r.format > formatFirst {
+		for i, n := 0, r.count(MaxEpochs-1); r.more(i, n); i++ {
+			var s endorsement
+			r.fill(s[:])
+			f.succession = append(f.succession, s)
+		}
+	}
 	for i, n := 0, r.count(MaxKeys); r.more(i, n); i++ {
 		f.entries = append(f.entries, r.entry())
 	}
@@ -180,11 +228,17 @@ func (r *reader) file(f *File) {
 
 func (r *reader) group() (g group) {
 	g.name = r.text()
+	if r.format > formatFirst {
+		g.valid, g.left = uint32(r.uint(4)), uint32(r.uint(4))
+	}
 	for i, n := 0, r.count(MaxEpochs); r.more(i, n); i++ {
 		var p publicKey
 		p.epoch = uint32(r.uint(4))
 		r.fill(p.key[:])
 		g.public = append(g.public, p)
+	}
+	if r.format == formatFirst && len(g.public) > 0 {
+		g.valid = g.public[0].epoch
 	}
 	return g
 }
@@ -199,14 +253,22 @@ func (r *reader) entry() (e entry) {
 	}
 	r.fill(e.salt[:])
 	r.fill(e.check[:])
+	if r.format > formatFirst {
+		e.mailbox = r.either(mailboxSize)
+	}
 	r.fill(e.anchor.nonce[:])
 	r.fill(e.anchor.sealed[:])
 	for i, n := 0, r.count(maxWraps); r.more(i, n); i++ {
 		var w wrap
 		w.group = r.text()
 		w.epoch = uint32(r.uint(4))
-		r.fill(w.nonce[:])
-		r.fill(w.sealed[:])
+		if r.format > formatFirst {
+			w.mailed = r.either(mailedSize)
+		}
+		if w.mailed == nil {
+			r.fill(w.nonce[:])
+			r.fill(w.sealed[:])
+		}
 		e.wraps = append(e.wraps, w)
 	}
 	return e

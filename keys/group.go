@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"crypto"
 	"crypto/ed25519"
 	"sync"
 )
@@ -27,13 +26,16 @@ type Group struct {
 }
 
 // newGroup makes a group with a random internal key, at epoch 1.
-func newGroup(name string) (*Group, error) {
+func newGroup(name string) (*Group, error) { return newVersion(name, 1) }
+
+// newVersion makes a version of a group with a random internal key.
+func newVersion(name string, epoch uint32) (*Group, error) {
 	var key [32]byte
 	defer clear(key[:])
 	if err := fill(key[:]); err != nil {
 		return nil, err
 	}
-	return groupFrom(name, 1, key), nil
+	return groupFrom(name, epoch, key), nil
 }
 
 func groupFrom(name string, epoch uint32, key [32]byte) *Group {
@@ -83,11 +85,14 @@ func (g *Group) Sign(message []byte) []byte {
 	return ed25519.Sign(g.signing, message)
 }
 
-func (g *Group) signKeyStore(body []byte) ([]byte, error) {
+func (g *Group) signKeyStore(body []byte) ([]byte, error) { return g.signWith(body, signatureOptions) }
+
+// signWith signs what root alone signs, each under a context of its own.
+func (g *Group) signWith(message []byte, options *ed25519.Options) ([]byte, error) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	g.mustBeOpen()
-	return g.signing.Sign(nil, body, crypto.SignerOpts(signatureOptions))
+	return g.signing.Sign(nil, message, options)
 }
 
 func (g *Group) secret() [32]byte {
@@ -123,5 +128,5 @@ func closeGroups(groups []*Group) {
 
 // record is what the key store says in the open about a new group.
 func (g *Group) record() group {
-	return group{name: g.name, public: []publicKey{{epoch: g.epoch, key: [32]byte(g.public)}}}
+	return group{name: g.name, valid: g.epoch, public: []publicKey{{epoch: g.epoch, key: [32]byte(g.public)}}}
 }

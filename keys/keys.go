@@ -43,19 +43,23 @@ var random io.Reader = rand.Reader
 
 // File is one version of a key store. It is immutable and safe for concurrent use.
 type File struct {
-	storeID   [16]byte
-	version   uint64
-	previous  [32]byte // Hash of version-1; zero in version 1
-	groups    []group  // ascending by name
-	entries   []entry  // ascending by name
-	signature [ed25519.SignatureSize]byte
-	encoded   []byte
+	format     byte // of the bytes
+	storeID    [16]byte
+	version    uint64
+	previous   [32]byte      // Hash of version-1; zero in version 1
+	groups     []group       // ascending by name
+	succession []endorsement // of each version of root but the first, by the one before
+	entries    []entry       // ascending by name
+	signature  [ed25519.SignatureSize]byte
+	encoded    []byte
 }
 
 // group is what the key store says in the open about a group.
 type group struct {
 	name   string
 	public []publicKey // ascending by epoch; the last is the current one
+	valid  uint32      // the oldest epoch whose signatures count
+	left   uint32      // the newest epoch that a key has which is not in the group any more; 0: there is none
 }
 
 type publicKey struct {
@@ -71,6 +75,7 @@ type entry struct {
 	kdf     kdf
 	salt    [32]byte
 	check   [32]byte // derived from the stretched passphrase, which it commits to
+	mailbox []byte   // public key that new versions of group keys can be sealed to; nil in entries of format 1
 	anchor  sealedAnchor
 	wraps   []wrap // ascending by group, then epoch
 }
@@ -80,6 +85,7 @@ type wrap struct {
 	group string
 	epoch uint32
 	sealedKey
+	mailed []byte // sealed to the entry's mailbox instead, by one who did not have its passphrase; nil: it is not
 }
 
 // Create makes the key store of a new store, with one key in groups everyone and root, and unlocks it.
@@ -98,7 +104,7 @@ func CreateContext(ctx context.Context, storeID [16]byte, keyName string, pass [
 	}
 	var internal []*Group
 	defer func() { closeGroups(internal) }()
-	f := &File{storeID: storeID, version: 1}
+	f := &File{format: formatNow, storeID: storeID, version: 1}
 	for _, name := range []string{Everyone, Root} {
 		g, err := newGroup(name)
 		if err != nil {
@@ -131,7 +137,7 @@ func (f *File) newEntry(ctx context.Context, name string, pass []byte, groups []
 	if err != nil {
 		return entry{}, nil, err
 	}
-	e.check = secret.check
+	e.check, e.mailbox = secret.check, secret.mailbox.PublicKey().Bytes()
 	if e.anchor, err = secret.sealAnchor(f.storeID, f.rootKey()); err == nil {
 		err = e.addWraps(secret, f.storeID, groups)
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/sha3"
 	"errors"
 	"io"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -78,7 +79,7 @@ func TestCreateUnlock(t *testing.T) {
 		t.Errorf("info: %+v", info)
 	}
 	g := must[*File](t)(Parse(f.Encode()))
-	if g.Hash() != f.Hash() || g.Pin() != f.Pin() {
+	if g.Hash() != f.Hash() || !reflect.DeepEqual(g.Pin(), f.Pin()) {
 		t.Error("parsed file differs")
 	}
 	d := unlock(t, g, long("first"))
@@ -214,11 +215,14 @@ func TestGroup(t *testing.T) {
 	if ed25519.Verify(other, message, g.Sign(message)) {
 		t.Error("signature verifies as another group's")
 	}
-	if at, ok := c.PublicAt(Everyone, 1); !ok || !public.Equal(at) {
-		t.Error("PublicAt")
+	if epoch, ok := c.Verify(Everyone, message, g.Sign(message)); !ok || epoch != 1 {
+		t.Error("Verify")
 	}
-	if _, ok := c.PublicAt(Everyone, 2); ok {
-		t.Error("PublicAt of a version that is not there")
+	if _, ok := c.Verify(Root, message, g.Sign(message)); ok {
+		t.Error("Verify as another group's")
+	}
+	if _, ok := c.Verify("nobody", message, g.Sign(message)); ok {
+		t.Error("Verify of a group that is not there")
 	}
 	if _, ok := c.Public("nobody"); ok {
 		t.Error("Public of a group that is not there")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hpke"
 	"crypto/subtle"
 	"encoding/binary"
 	"slices"
@@ -14,6 +15,7 @@ import (
 const (
 	purposeCheck = "ensync/keys/1/check"
 	purposeSeal  = "ensync/keys/1/seal"
+	purposeMail  = "ensync/keys/2/mailbox"
 	sealAnchor   = "anchor"
 	sealWrap     = "wrap"
 )
@@ -40,6 +42,8 @@ type entrySecret struct {
 	name  string
 	check [32]byte // stands in the key store; AES-GCM commits to no key, this does
 	seal  [32]byte
+
+	mailbox hpke.PrivateKey // opens what was sealed for this entry without its passphrase
 }
 
 // stretch computes the secret of an entry from a passphrase that may or may not be the entry's.
@@ -53,11 +57,15 @@ func (f *File) stretch(ctx context.Context, e *entry, pass []byte) (*entrySecret
 	}
 	defer clear(key)
 	name := []byte(e.name)
-	return &entrySecret{
+	s := &entrySecret{
 		name:  e.name,
 		check: derive(key, purposeCheck, f.storeID[:], name),
 		seal:  derive(key, purposeSeal, f.storeID[:], name),
-	}, nil
+	}
+	mail := derive(key, purposeMail, f.storeID[:], name)
+	defer clear(mail[:])
+	s.mailbox, err = mailKEM.NewPrivateKey(mail[:])
+	return s, err
 }
 
 // opens reports whether the secret is that of e, in constant time.
@@ -73,6 +81,7 @@ func (s *entrySecret) clone() *entrySecret {
 func (s *entrySecret) close() {
 	clear(s.check[:])
 	clear(s.seal[:])
+	s.mailbox = nil // Go keeps its bytes to itself; they go with the next collection
 }
 
 func (s *entrySecret) aead() (cipher.AEAD, error) {
@@ -126,16 +135,16 @@ func (s *entrySecret) sealAnchor(storeID [16]byte, rootKey [32]byte) (a sealedAn
 	return a, err
 }
 
-// openAnchor checks that the passphrase vouches for this store and this root key.
-func (s *entrySecret) openAnchor(a *sealedAnchor, storeID [16]byte, rootKey [32]byte) error {
+// openAnchor checks that the passphrase vouches for this store, and returns the root key that it vouches for.
+func (s *entrySecret) openAnchor(a *sealedAnchor, storeID [16]byte) (rootKey [32]byte, err error) {
 	plain, err := s.take(a.nonce[:], a.sealed[:], s.place(sealAnchor, storeID))
 	if err != nil {
-		return err
+		return rootKey, err
 	}
-	if subtle.ConstantTimeCompare(plain, slices.Concat(storeID[:], rootKey[:])) != 1 {
-		return ErrTampered
+	if subtle.ConstantTimeCompare(plain[:16], storeID[:]) != 1 {
+		return rootKey, ErrTampered
 	}
-	return nil
+	return [32]byte(plain[16:]), nil
 }
 
 func (s *entrySecret) placeOfWrap(storeID [16]byte, group string, epoch uint32) []byte {
@@ -152,12 +161,18 @@ func (s *entrySecret) wrap(storeID [16]byte, g *Group) (wrap, error) {
 
 // unwrap opens one group key, and checks it against the public key that root signed.
 func (s *entrySecret) unwrap(storeID [16]byte, w *wrap, public publicKey) (*Group, error) {
-	key, err := s.take(w.nonce[:], w.sealed[:], s.placeOfWrap(storeID, w.group, w.epoch))
+	var key []byte
+	var err error
+	if w.mailed != nil {
+		key, err = s.fetch(w.mailed, s.placeOfWrap(storeID, w.group, w.epoch))
+	} else {
+		key, err = s.take(w.nonce[:], w.sealed[:], s.placeOfWrap(storeID, w.group, w.epoch))
+	}
 	if err != nil {
 		return nil, err
 	}
 	defer clear(key)
-	if isZero(key) {
+	if len(key) != 32 || isZero(key) {
 		return nil, ErrTampered
 	}
 	g := groupFrom(w.group, w.epoch, [32]byte(key))
@@ -168,21 +183,24 @@ func (s *entrySecret) unwrap(storeID [16]byte, w *wrap, public publicKey) (*Grou
 	return g, nil
 }
 
-// addWraps gives an entry all versions of the groups, newest and older, and keeps its wraps in order. The entry's own
-// slice is replaced, never changed: other versions of the file share it.
+// put adds or replaces a wrap. The entry's own slice is replaced, never changed: other versions of the file share it.
+func (e *entry) put(w wrap) {
+	wraps := slices.DeleteFunc(slices.Clone(e.wraps), func(o wrap) bool { return compareWraps(o, w) == 0 })
+	e.wraps = append(wraps, w)
+	slices.SortFunc(e.wraps, compareWraps)
+}
+
+// addWraps gives an entry all versions of the groups, newest and older.
 func (e *entry) addWraps(s *entrySecret, storeID [16]byte, groups []*Group) error {
-	wraps := slices.Clone(e.wraps)
 	for _, g := range groups {
 		for _, version := range append(slices.Clone(g.older), g) {
 			w, err := s.wrap(storeID, version)
 			if err != nil {
 				return err
 			}
-			wraps = append(wraps, w)
+			e.put(w)
 		}
 	}
-	slices.SortFunc(wraps, compareWraps)
-	e.wraps = wraps
 	return nil
 }
 

@@ -59,7 +59,7 @@ func (r *Root) Head(ctx context.Context) (Head, error) {
 	if err != nil {
 		return Head{}, got(headObject(r.info.ID), err)
 	}
-	h, err := r.parse(raw)
+	h, err := r.parseNow(ctx, raw)
 	if err != nil {
 		return Head{}, err
 	}
@@ -98,7 +98,7 @@ func (r *Root) Moved(ctx context.Context, h Head) (bool, error) {
 	if version == h.object {
 		return false, nil
 	}
-	now, err := r.parse(raw) // a collection stamps a head without changing it
+	now, err := r.parseNow(ctx, raw) // a collection stamps a head without changing it
 	return now.Seq != h.Seq || now.Commit != h.Commit, err
 }
 
@@ -112,12 +112,21 @@ func (r *Root) Notify(ctx context.Context) (<-chan struct{}, error) {
 	return n.Notify(ctx, headObject(r.info.ID))
 }
 
+// parseNow is parse with the keys as they are by now, if those that are known do not do.
+func (r *Root) parseNow(ctx context.Context, raw []byte) (h Head, err error) {
+	err = r.s.withKeys(ctx, func() error {
+		h, err = r.parse(raw)
+		return err
+	})
+	return h, err
+}
+
 func (r *Root) parse(raw []byte) (Head, error) {
-	h, priv, err := r.parseOpen(raw)
+	h, seals, err := r.parseOpen(raw)
 	if err != nil {
 		return Head{}, err
 	}
-	if err := r.openState(&h, priv); err != nil {
+	if err := r.openState(&h, seals.private); err != nil {
 		if errors.Is(err, ErrNoGroup) {
 			return Head{}, err
 		}
@@ -126,10 +135,17 @@ func (r *Root) parse(raw []byte) (Head, error) {
 	return h, nil
 }
 
-// parseOpen reads what everyone may know of a head, and returns what only the read group may, sealed.
-func (r *Root) parseOpen(raw []byte) (h Head, priv []byte, err error) {
+// headSeals is how a head is sealed and signed.
+type headSeals struct {
+	signer  uint32 // the version of the write group's key that signed it
+	open    []byte // sealed for everyone
+	private []byte // sealed for the read group
+}
+
+// parseOpen reads of a head what everyone may know.
+func (r *Root) parseOpen(raw []byte) (h Head, seals headSeals, err error) {
 	name := headObject(r.info.ID)
-	bad := func(err error) (Head, []byte, error) { return Head{}, nil, damaged(name, err) }
+	bad := func(err error) (Head, headSeals, error) { return Head{}, seals, damaged(name, err) }
 	rd := wire.NewReader(raw)
 	rd.Magic(headMagic)
 	h = Head{root: r.info.ID, stamp: rd.Uint64()}
@@ -139,21 +155,22 @@ func (r *Root) parseOpen(raw []byte) (h Head, priv []byte, err error) {
 		return bad(errors.Join(rd.Err(), errors.New("wrong length")))
 	}
 	if !bytes.Equal(body[:16], r.s.format.id[:]) || !bytes.Equal(body[16:32], r.info.ID[:]) {
-		return Head{}, nil, &Fault{Kind: ErrForeign, Object: name, Cause: errors.New("head of another store or root"),
+		return Head{}, seals, &Fault{Kind: ErrForeign, Object: name, Cause: errors.New("head of another store or root"),
 			Next: "it was copied here from somewhere else; put back the right one"}
 	}
-	if !r.s.verify(r.info.Write, headMessage(body), sig) {
-		return bad(fmt.Errorf("not signed by group %s", r.info.Write))
+	var ok bool
+	if seals.signer, ok = r.s.Keys().Verify(r.info.Write, headMessage(body), sig); !ok {
+		return bad(fmt.Errorf("not signed by group %s, or %w", r.info.Write, errOtherKey))
 	}
 	rd = wire.NewReader(body[32:])
-	open, priv := rd.Bytes(maxHead), rd.Bytes(maxPrivate)
+	seals.open, seals.private = rd.Bytes(maxHead), rd.Bytes(maxPrivate)
 	if err := rd.End(); err != nil {
 		return bad(err)
 	}
-	if err := r.openHead(&h, open); err != nil {
+	if err := r.openHead(&h, seals.open); err != nil {
 		return bad(err)
 	}
-	return h, priv, nil
+	return h, seals, nil
 }
 
 func headMessage(body []byte) []byte { return append([]byte("ensync head 1\x00"), body...) }

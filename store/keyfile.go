@@ -3,7 +3,9 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"ensync/keys"
 	"ensync/store/backend"
@@ -28,6 +30,79 @@ func ReadFormat(ctx context.Context, b backend.Backend, mem *Memory) (id [16]byt
 		return id, p, err
 	}
 	return f.id, f.params(), nil
+}
+
+// keysFresh is how long ago the keys may have been read when this client is about to write.
+const keysFresh = 30 * time.Second
+
+// useKeys makes a key store that was written or read the one in use. What works with the keys from before goes on.
+func (s *Store) useKeys(k *keys.File) error {
+	s.keysMu.Lock()
+	defer s.keysMu.Unlock()
+	chain, err := k.Refresh(s.chain)
+	if err != nil {
+		return err
+	}
+	s.former = append(s.former, s.chain)
+	s.file, s.chain, s.keysRead = k, chain, now()
+	return nil
+}
+
+// refreshKeys brings the keys up to what lies in the store now, and reports whether that is newer. If the passphrase in
+// use was removed or changed, the error is keys.ErrStale.
+func (s *Store) refreshKeys(ctx context.Context) (newer bool, err error) {
+	k, _, err := loadKeys(ctx, s.b.Load, s.format, s.opt.Memory)
+	if err != nil {
+		return false, err
+	}
+	s.keysMu.RLock()
+	old := s.file
+	s.keysMu.RUnlock()
+	if err := k.CheckPin(old.Pin()); err != nil {
+		return false, &Fault{Kind: kindOf(err), Object: keysObject, Cause: err, Next: nextForKeys(err)}
+	}
+	if k.Version() == old.Version() {
+		s.keysMu.Lock()
+		defer s.keysMu.Unlock()
+		s.keysRead = now()
+		return false, nil
+	}
+	if s.opt.Memory != nil {
+		if err := s.opt.Memory.sawStore(s.format, k); err != nil {
+			return false, err
+		}
+	}
+	return true, s.useKeys(k)
+}
+
+// currentKeys is refreshKeys if the keys in use were not read just now.
+func (s *Store) currentKeys(ctx context.Context) error {
+	s.keysMu.RLock()
+	age := now().Sub(s.keysRead)
+	s.keysMu.RUnlock()
+	if age >= 0 && age < keysFresh {
+		return nil
+	}
+	_, err := s.refreshKeys(ctx)
+	return err
+}
+
+// errOtherKey says that something was sealed or signed with a key that this client does not know: the group's key may
+// have been rotated.
+var errOtherKey = errors.New("with a key that does not count, or that this passphrase does not have")
+
+// withKeys does something; if that fails because of a key that is not known here, once more with the keys as they are by now.
+func (s *Store) withKeys(ctx context.Context, do func() error) error {
+	err := do()
+	if !errors.Is(err, errOtherKey) {
+		return err
+	}
+	if newer, kerr := s.refreshKeys(ctx); kerr != nil {
+		return kerr
+	} else if !newer {
+		return err
+	}
+	return do()
 }
 
 // CheckKeysCopy says what is wrong with the copy of the key store k.

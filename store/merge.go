@@ -3,13 +3,10 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"math/bits"
 	"sync"
 
 	"ensync/store/backend"
-	"ensync/store/block"
 	"ensync/store/index"
 	"ensync/store/pack"
 )
@@ -176,20 +173,7 @@ func (w *Session) putIndex(ctx context.Context, packs []index.Pack) error {
 	if err != nil {
 		return err
 	}
-	var random [16]byte
-	if _, err := io.ReadFull(block.Random, random[:]); err != nil {
-		return fmt.Errorf("random name: %w", err)
-	}
-	name := fmt.Sprintf("%s%x", indexPrefix, random)
-	rec := index.Record{Author: w.author.Name(), Packs: packs}
-	sealed, err := w.s.sealIndexRecord(name, rec, w.author)
-	if err != nil {
-		return err
-	}
-	if err := putNew(ctx, w.s.b, name, sealed); err != nil {
-		return err
-	}
-	if err := w.s.index.Add(ctx, name, int64(len(sealed)), rec); err != nil {
+	if err := w.s.addIndex(ctx, packs, w.author.Name()); err != nil {
 		return err
 	}
 	w.tidier.mu.Lock()

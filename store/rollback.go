@@ -73,7 +73,7 @@ func (s *Store) Rollback(ctx context.Context, name string) (Rollback, error) {
 	if err != nil {
 		return rb, got(headObject(r.info.ID), err)
 	}
-	h, err := r.parse(raw)
+	h, err := r.parseNow(ctx, raw)
 	if err != nil {
 		return rb, err
 	}

@@ -218,7 +218,12 @@ func (s *Store) loadRoots(ctx context.Context, load loader) (*rootList, error) {
 	if err != nil {
 		return nil, got(rootsObject, err)
 	}
-	l, body, err := s.openList(raw)
+	var l *rootList
+	var body []byte
+	err = s.withKeys(ctx, func() error {
+		l, body, err = s.openList(raw)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -239,8 +244,8 @@ func (s *Store) openList(raw []byte) (*rootList, []byte, error) {
 	if !bytes.Equal(body[:16], s.format.id[:]) {
 		return nil, nil, &Fault{Kind: ErrForeign, Object: rootsObject, Next: "it was copied here from another store; put back the right one"}
 	}
-	if !s.verify(keys.Root, listMessage(body), sig) {
-		return bad(errors.New("not signed by group root"))
+	if _, ok := s.Keys().Verify(keys.Root, listMessage(body), sig); !ok {
+		return bad(fmt.Errorf("not signed by group root, or %w", errOtherKey))
 	}
 	everyone, err := s.group(keys.Everyone)
 	if err != nil {

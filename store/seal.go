@@ -49,11 +49,10 @@ func (s *Store) unseal(g *keys.Group, purpose string, context, sealed []byte) ([
 	if len(sealed) < sealOverhead {
 		return nil, errSeal
 	}
-	epoch := binary.BigEndian.Uint32(sealed)
+	epoch := sealEpoch(sealed)
 	version, ok := g.At(epoch)
 	if !ok {
-		return nil, fmt.Errorf("%w: sealed under version %d of the key of group %s, which this passphrase does not have",
-			errSeal, epoch, g.Name())
+		return nil, fmt.Errorf("%w: sealed under version %d of group %s: %w", errSeal, epoch, g.Name(), errOtherKey)
 	}
 	salt := sealed[4 : 4+saltSize]
 	aead, ad, err := s.sealKey(version, purpose, context, salt)
@@ -78,6 +77,14 @@ func (s *Store) sealKey(g *keys.Group, purpose string, context, salt []byte) (ci
 	aead, err := cipher.NewGCM(c)
 	ad := append([]byte("ensync "+purpose+" 1\x00"), id[:]...)
 	return aead, append(ad, context...), err
+}
+
+// sealEpoch returns which version of its group's key something was sealed under.
+func sealEpoch(sealed []byte) uint32 {
+	if len(sealed) < 4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(sealed)
 }
 
 // mac returns the block MAC of a group. It always comes from the first version of the group's key: what a content is

@@ -77,6 +77,9 @@ type sending struct{ done chan struct{} }
 
 // Begin starts a session: it learns which blocks the store has.
 func (s *Store) Begin(ctx context.Context) (*Session, error) {
+	if err := s.currentKeys(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.refreshIndex(ctx); err != nil {
 		return nil, err
 	}

@@ -81,9 +81,11 @@ type Store struct {
 	readers atomic.Int64  // streams for which something is fetched ahead
 	refresh *refresher
 
-	keysMu sync.RWMutex
-	file   *keys.File
-	chain  *keys.Chain
+	keysMu   sync.RWMutex
+	file     *keys.File
+	chain    *keys.Chain
+	former   []*keys.Chain // that somebody may still be working with
+	keysRead time.Time
 
 	macMu sync.Mutex
 	macs  map[string]*block.MAC
@@ -129,7 +131,7 @@ func open(ctx context.Context, e *early, f *format, k *keys.File, chain *keys.Ch
 	if opt.Local != nil {
 		opt.Cache, opt.IndexDir = opt.Local(f.id)
 	}
-	s := &Store{b: e.b, early: e, opt: opt, format: f, file: k, chain: chain, macs: map[string]*block.MAC{},
+	s := &Store{b: e.b, early: e, opt: opt, format: f, file: k, chain: chain, keysRead: now(), macs: map[string]*block.MAC{},
 		blocks: newBlockCache(readBuffer), nearby: newSegments(e.b), work: make(chan struct{}, opt.Workers+1),
 		streams: make(chan struct{}, opt.Workers+1), refresh: newRefresher()}
 	if err := s.setUp(ctx); err != nil {
@@ -271,7 +273,9 @@ func (s *Store) Params() Params { return s.format.params() }
 func (s *Store) Close() error {
 	s.early.close()
 	err := s.index.Close()
-	s.Keys().Close()
+	for _, c := range append(s.former, s.Keys()) {
+		c.Close()
+	}
 	return err
 }
 
@@ -317,18 +321,11 @@ func (s *Store) adoptKeys(ctx context.Context, k *keys.File) error {
 			return err
 		}
 	}
-	chain, err := k.Refresh(s.Keys())
+	err := s.useKeys(k)
 	if errors.Is(err, keys.ErrStale) {
-		// The edit took the passphrase in use away: this client goes on with what it had until it is closed.
-		return nil
+		return nil // the edit took the passphrase in use away: this client goes on with what it had until it is closed
 	}
-	if err != nil {
-		return err
-	}
-	s.keysMu.Lock()
-	defer s.keysMu.Unlock()
-	s.file, s.chain = k, chain
-	return nil
+	return err
 }
 
 // copyKeys brings the copy of the key store up to k, unless it is newer.

@@ -292,7 +292,11 @@ func (r *Root) openHeadOnly(ctx context.Context) (Head, error) {
 	if err != nil {
 		return Head{}, got(headObject(r.info.ID), err)
 	}
-	h, _, err := r.parseOpen(raw)
+	var h Head
+	err = r.s.withKeys(ctx, func() (err error) {
+		h, _, err = r.parseOpen(raw)
+		return err
+	})
 	return h, err
 }
 

@@ -23,7 +23,7 @@ func (a *app) keyCommand() *cobra.Command {
 		Args:  cobra.ArbitraryArgs,
 		RunE:  groupOnly,
 	}
-	cmd.AddCommand(a.keyInit(), a.keyAdd(), a.keyChange(), a.keyRemove(), a.keyList(), a.keyGroup())
+	cmd.AddCommand(a.keyInit(), a.keyAdd(), a.keyChange(), a.keyRemove(), a.keyRotate(), a.keyList(), a.keyGroup())
 	return cmd
 }
 
@@ -263,6 +263,7 @@ func (k *keyEdit) isConfigured(spec string) bool {
 
 func (a *app) keyRemove() *cobra.Command {
 	var root string
+	var rotate bool
 	cmd := &cobra.Command{
 		Use:     "rm [CONFIG] KEY-NAME",
 		Aliases: []string{"del"},
@@ -274,12 +275,19 @@ func (a *app) keyRemove() *cobra.Command {
 				return err
 			}
 			return a.editKeys(cmd.Context(), path, root, "Passphrase of a key in group root", func(k *keyEdit) error {
-				return k.st.EditKeys(k.ctx, func(f *keys.File) (*keys.File, error) {
+				var groups []string
+				err := k.st.EditKeys(k.ctx, func(f *keys.File) (*keys.File, error) {
+					groups = groupsOf(f, args[0])
 					return f.Remove(args[0], k.st.Keys())
 				})
+				if err != nil {
+					return err
+				}
+				return k.rotateLeft(groups, rotate)
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&rotate, "rotate", false, "rotate the keys of its groups, which whoever used it may have kept")
 	return a.keyFlags(cmd, nil, nil, &root)
 }
 
@@ -307,6 +315,9 @@ func (a *app) keyList() *cobra.Command {
 			}
 			for _, i := range file.List() {
 				fmt.Fprint(a.stdout, keyText(i))
+			}
+			for _, g := range file.GroupList() {
+				fmt.Fprint(a.stderr, groupText(g))
 			}
 			return nil
 		},

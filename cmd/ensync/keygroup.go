@@ -80,6 +80,7 @@ func (a *app) groupAssociate() *cobra.Command {
 
 func (a *app) groupDisassociate() *cobra.Command {
 	var root string
+	var rotate bool
 	cmd := &cobra.Command{
 		Use:     "disassoc [CONFIG] KEY-NAME GROUP...",
 		Aliases: []string{"dissoc"},
@@ -91,12 +92,17 @@ func (a *app) groupDisassociate() *cobra.Command {
 				return err
 			}
 			return a.editKeys(cmd.Context(), path, root, "Passphrase of a key in group root", func(k *keyEdit) error {
-				return k.st.EditKeys(k.ctx, func(f *keys.File) (*keys.File, error) {
+				err := k.st.EditKeys(k.ctx, func(f *keys.File) (*keys.File, error) {
 					return f.Disassociate(args[0], args[1:], k.st.Keys())
 				})
+				if err != nil {
+					return err
+				}
+				return k.rotateLeft(args[1:], rotate)
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&rotate, "rotate", false, "rotate the keys of these groups, which whoever used it may have kept")
 	return a.keyFlags(cmd, nil, nil, &root)
 }
 

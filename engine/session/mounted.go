@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -104,31 +105,44 @@ func (s *Store) makeRoom() {
 
 // replicaKey derives the key that seals what a mount keeps on this machine.
 func (s *Store) replicaKey(state string) ([32]byte, error) {
-	path := filepath.Join(state, "replica")
-	id, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		id, err = makeReplicaID(path)
-	}
-	if err != nil {
-		return [32]byte{}, err
-	}
-	if len(id) != 32 {
-		return [32]byte{}, fmt.Errorf("read %s: %d bytes instead of 32; restore it, or remove %s if nothing in it is needed "+
-			"that was not synced", path, len(id), state)
-	}
 	group, ok := s.Keys().Group(keys.Everyone)
 	if !ok {
 		return [32]byte{}, fmt.Errorf("open the mount's state: the passphrase is not in group %s", keys.Everyone)
 	}
-	return group.Derive("replica", id), nil
+	path := filepath.Join(state, "replica")
+	id, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		id, err = makeReplicaID(path, group.Epoch())
+	}
+	if err != nil {
+		return [32]byte{}, err
+	}
+	epoch := uint32(1)
+	switch len(id) {
+	case replicaIDSize: // from before keys could be rotated
+	case replicaIDSize + 4:
+		epoch = binary.BigEndian.Uint32(id[replicaIDSize:])
+	default:
+		return [32]byte{}, fmt.Errorf("read %s: %d bytes instead of %d; restore it, or remove %s if nothing in it is needed "+
+			"that was not synced", path, len(id), replicaIDSize+4, state)
+	}
+	if group, ok = group.At(epoch); !ok {
+		return [32]byte{}, fmt.Errorf("open the mount's state: the passphrase does not have version %d of the key of group %s, which %s "+
+			"is sealed under; use another passphrase", epoch, keys.Everyone, state)
+	}
+	return group.Derive("replica", id[:replicaIDSize]), nil
 }
 
-// makeReplicaID makes the random number. It is durable before anything is sealed with what is derived from it.
-func makeReplicaID(path string) ([]byte, error) {
-	id := make([]byte, 32)
+const replicaIDSize = 32
+
+// makeReplicaID makes the random number, and notes the version of the group's key that goes with it. It is durable before
+// anything is sealed with what is derived from it.
+func makeReplicaID(path string, epoch uint32) ([]byte, error) {
+	id := make([]byte, replicaIDSize, replicaIDSize+4)
 	if _, err := rand.Read(id); err != nil {
 		return nil, err
 	}
+	id = binary.BigEndian.AppendUint32(id, epoch)
 	return id, writeDurably(path, id) // DURABLE: without it the state never opens again
 }
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"io"
+	"strings"
 
 	"ensync/engine/ancestor"
 	"ensync/engine/plan"
@@ -66,7 +67,7 @@ func (d *directory) inChunks(list func() []step, fn func([]step)) {
 	for done := 0; done < len(list()) && d.ctx.Err() == nil; {
 		steps := list()[done:]
 		n, size := 0, int64(0)
-		for n < len(steps) && n < chunkSteps && size < chunkBytes {
+		for n < len(steps) && (n < chunkSteps && size < chunkBytes || n > 0 && goTogether(steps[n-1].n.text(), steps[n].n.text())) {
 			size += steps[n].out.Result.Content.Size
 			n++
 		}
@@ -81,6 +82,18 @@ func (d *directory) inChunks(list func() []step, fn func([]step)) {
 			return
 		}
 	}
+}
+
+// goTogether reports whether two names, one right after the other, are of one database: SQLite's files, each worth nothing
+// without the others as they were at the same instant.
+func goTogether(one, next string) bool {
+	base := func(name string) string {
+		for _, end := range []string{"-journal", "-shm", "-wal"} {
+			name = strings.TrimSuffix(name, end)
+		}
+		return name
+	}
+	return base(one) == base(next)
 }
 
 func (d *directory) applyServer(steps []step) {

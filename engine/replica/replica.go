@@ -61,11 +61,12 @@ type Client interface {
 	// that can't know says true.
 	Dirty(ctx context.Context, dir string) (bool, error)
 
-	// Hash makes e's content known. ErrChanged if the file is no longer as listed.
+	// Hash makes e's content known, as it was listed. ErrChanged if that is gone.
 	Hash(ctx context.Context, dir string, e Entry) (Entry, error)
 
 	// Open reads e's content as of one instant. Reading fails with ErrChanged, at the latest at the end of the file,
-	// if what was read is not content that the file had while it was listed as e.
+	// if what was read is not content that the file had while it was listed as e. A replica that still has that when the
+	// file has changed goes on reading it, so that all that is read of a directory is of one instant.
 	Open(ctx context.Context, dir string, e Entry) (io.ReadCloser, error)
 
 	// Apply carries out changes to entries of one directory, each alone and atomically: whoever looks sees the old or

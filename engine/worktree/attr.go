@@ -44,6 +44,9 @@ func (t *Tree) SetAttr(ctx context.Context, ino Ino, s SetAttr) (Attr, error) {
 		return Attr{}, t.broken
 	}
 	n, err := t.get(ino)
+	if err == nil && n.isFile() {
+		t.keep(n)
+	}
 	if err == nil && s.Size != nil {
 		if n, err = t.getFile(ino); err == nil {
 			err = t.truncate(n, *s.Size)

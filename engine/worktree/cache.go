@@ -61,6 +61,18 @@ func (t *Tree) getFile(ino Ino) (*inode, error) {
 	return nil, syscall.EINVAL
 }
 
+// getWritable returns a regular file that is about to change.
+func (t *Tree) getWritable(ino Ino) (*inode, error) {
+	n, err := t.getFile(ino)
+	if err == nil {
+		err = t.broken
+	}
+	if err == nil {
+		t.keep(n)
+	}
+	return n, err
+}
+
 // child returns what a name in a directory means; ENOENT if nothing.
 func (t *Tree) child(d *inode, name string) (*inode, error) {
 	e := d.dir.names[name]

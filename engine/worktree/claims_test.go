@@ -153,10 +153,12 @@ func TestStaleApplyExchanged(t *testing.T) {
 	new.Content = b.blocks.put([]byte("remote"))
 	b.wantErr(b.remote("", replica.Change{Old: &p, New: &new}).Err, replica.ErrChanged)
 	b.wantErr(b.remote("", replica.Change{Old: &p}).Err, replica.ErrChanged)
-	_, err = b.Open(ctx, "", p)
-	b.wantErr(err, replica.ErrChanged)
-	_, err = b.Hash(ctx, "", p)
-	b.wantErr(err, replica.ErrChanged)
+	if e, err := b.Hash(ctx, "", p); err != nil || !e.Content.Same(hashBytes([]byte("version 602"))) {
+		t.Errorf("what was listed has hash %v, %v", e.Content, err)
+	}
+	if got := b.upload("", p).Content; !got.Same(hashBytes([]byte("version 602"))) {
+		t.Errorf("what was listed is read as %v", got)
+	}
 	b.wantFile("p", "version 619")
 }
 

@@ -25,10 +25,7 @@ func (t *Tree) Write(ctx context.Context, ino Ino, data []byte, off uint64, kill
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n, err := t.getFile(ino)
-	if err == nil && t.broken != nil {
-		err = t.broken
-	}
+	n, err := t.getWritable(ino)
 	if err != nil {
 		t.release(frames)
 		return 0, err

@@ -102,10 +102,15 @@ func (n *inode) parent() Ino {
 	return n.links[0].dir
 }
 
+// isBase reports whether a file's content is what the store has.
+func (n *inode) isBase() bool {
+	return n.base.Known && n.ext.count == 0 && int64(n.size) == n.base.Size
+}
+
 // content returns what is known of a file's content without reading it.
 func (n *inode) content() object.Content {
 	switch {
-	case n.base.Known && n.ext.count == 0 && int64(n.size) == n.base.Size:
+	case n.isBase():
 		return n.base
 	case n.hash.Known && n.hashGen == n.gen:
 		return n.hash

@@ -285,6 +285,7 @@ func (t *Tree) Unlink(ctx context.Context, parent Ino, name string) error {
 	if n.isDir() {
 		return syscall.EISDIR
 	}
+	t.keep(n)
 	return t.commitFreeing(op{code: opName, ino: parent, name: name}, t.timesOf(d), t.unlinked(n))
 }
 

@@ -35,10 +35,7 @@ func (t *Tree) Allocate(ctx context.Context, ino Ino, off, length uint64, mode u
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	defer t.trim()
-	n, err := t.getFile(ino)
-	if err == nil {
-		err = t.broken
-	}
+	n, err := t.getWritable(ino)
 	if err != nil {
 		return err
 	}
@@ -98,10 +95,7 @@ func (t *Tree) planCopy(src Ino, srcOff uint64, dst Ino, dstOff, length uint64) 
 	if err != nil {
 		return nil, 0, err
 	}
-	d, err := t.getFile(dst)
-	if err == nil {
-		err = t.broken
-	}
+	d, err := t.getWritable(dst)
 	if err != nil || srcOff >= s.size {
 		return nil, 0, err
 	}
@@ -154,10 +148,7 @@ func (v *view) split() {
 
 // paste puts what v holds into a file, shift further on. t.mu is held.
 func (t *Tree) paste(dst Ino, shift uint64, v *view) (uint64, error) {
-	n, err := t.getFile(dst)
-	if err == nil {
-		err = t.broken
-	}
+	n, err := t.getWritable(dst)
 	if err != nil {
 		return 0, err
 	}

@@ -24,6 +24,10 @@ func (t *Tree) Rename(ctx context.Context, oldParent Ino, oldName string, newPar
 	if err := t.flush(r.moved); err != nil {
 		return err
 	}
+	t.keep(r.moved)
+	if r.there != nil {
+		t.keep(r.there)
+	}
 	if flags&RenameExchange != 0 {
 		if err := t.flush(r.there); err != nil {
 			return err

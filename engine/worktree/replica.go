@@ -59,7 +59,7 @@ func (t *Tree) List(ctx context.Context, dir string) ([]object.Entry, error) {
 	}
 	entries := make([]object.Entry, 0, d.dir.live)
 	fresh := false
-	delete(t.shown, d.ino)
+	t.unshowAll(d.ino)
 	for name, e := range d.dir.names {
 		if e.ino == 0 {
 			continue
@@ -166,8 +166,8 @@ func (t *Tree) snapshot(ctx context.Context, n *inode) (*snapshot, error) {
 	return &snapshot{ctx: ctx, t: t, view: t.view(n, 0, n.size), size: n.size}, nil
 }
 
-// Open reads e's content as of now, even while it is being written. It fails with ErrChanged if the file is not as
-// listed; once open, it reads exactly that content.
+// Open reads e's content as it was when the directory was last listed, whatever has become of the file. It fails with
+// ErrChanged if that is not known any more; once open, it reads exactly that content.
 func (t *Tree) Open(ctx context.Context, dir string, e object.Entry) (io.ReadCloser, error) {
 	s, err := t.openListed(ctx, dir, e)
 	if err != nil {
@@ -186,69 +186,74 @@ func (t *Tree) openListed(ctx context.Context, dir string, e object.Entry) (*sna
 	if err != nil {
 		return nil, err
 	}
-	n, err := t.asListed(d, &e)
-	if err != nil {
-		return nil, err
+	n, s, err := t.contentOf(ctx, d, &e)
+	if err == nil && n != nil {
+		t.noteRead(d, n, e.Name)
 	}
-	if !n.isFile() {
-		return nil, fmt.Errorf("it is a %v, not a file", e.Kind)
-	}
-	s, err := t.snapshot(ctx, n)
-	if err != nil {
-		return nil, err
-	}
-	t.noteRead(d, n, e.Name)
-	return s, nil
+	return s, err
 }
 
-// Hash makes e's content known, and remembers it for as long as it stays.
-func (t *Tree) Hash(ctx context.Context, dir string, e object.Entry) (object.Entry, error) {
-	path := replica.Join(dir, e.Name)
-	t.mu.Lock()
-	d, _, err := t.resolve(dir)
-	var n *inode
-	if err == nil {
-		n, err = t.asListed(d, &e)
+// contentOf returns the content of a file as it was listed, and its inode, or nil if it has changed since.
+func (t *Tree) contentOf(ctx context.Context, d *inode, e *object.Entry) (*inode, *snapshot, error) {
+	if e.Kind != object.File {
+		return nil, nil, fmt.Errorf("it is a %v, not a file", e.Kind)
 	}
-	if err == nil && !n.isFile() {
-		err = fmt.Errorf("it is a %v, not a file", e.Kind)
-	}
-	if err != nil || n.content().Known {
-		defer t.mu.Unlock()
-		if err == nil {
-			e = t.entry(n, e.Name)
+	n, err := t.asListed(d, e)
+	if err != nil {
+		if v := t.kept(d, e); v != nil {
+			return nil, &snapshot{ctx: ctx, t: t, view: v, size: uint64(e.Content.Size)}, nil
 		}
-		return e, wrap("hash", path, err)
+		return nil, nil, err
 	}
 	s, err := t.snapshot(ctx, n)
-	ino, gen := n.ino, n.gen
+	return n, s, err
+}
+
+// Hash makes e's content known, as it was listed, and remembers it for as long as it stays.
+func (t *Tree) Hash(ctx context.Context, dir string, e object.Entry) (object.Entry, error) {
+	now, err := t.hash(ctx, dir, e)
+	return now, wrap("hash", replica.Join(dir, e.Name), err)
+}
+
+func (t *Tree) hash(ctx context.Context, dir string, e object.Entry) (object.Entry, error) {
+	var n *inode
+	var s *snapshot
+	t.mu.Lock()
+	d, _, err := t.resolve(dir)
+	if err == nil {
+		n, s, err = t.contentOf(ctx, d, &e)
+	}
+	var gen uint64
+	if n != nil {
+		gen = n.gen
+	}
 	t.mu.Unlock()
 	if err != nil {
-		return e, wrap("hash", path, err)
+		return e, err
 	}
 	defer s.Close()
+	size := int64(s.size)
 	c, err := t.blocks.Hash(ctx, s)
 	if err != nil {
-		return e, wrap("hash", path, err)
+		return e, err
 	}
-	if c.Size != int64(s.size) {
-		return e, wrap("hash", path, fmt.Errorf("%d bytes read of %d", c.Size, s.size))
+	if c.Size != size {
+		return e, fmt.Errorf("%d bytes read of %d", c.Size, size)
+	}
+	c.Known = true
+	e.Content = c
+	if n == nil {
+		return e, nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n, err = t.get(ino)
-	if err == syscall.ESTALE || err == nil && n.gen != gen {
-		err = replica.ErrChanged
+	if n, err = t.get(n.ino); err == syscall.ESTALE || err == nil && n.gen != gen {
+		return e, nil // changed since: there is nothing to remember it for
 	}
 	if err == nil {
-		c.Known = true
 		err = t.commit(hashed(n, c))
 	}
-	if err != nil {
-		return e, wrap("hash", path, err)
-	}
-	e.Content = c
-	return e, nil
+	return e, err
 }
 
 // Sync makes everything durable that the tree holds now.
@@ -281,6 +286,7 @@ func (t *Tree) Settle(ctx context.Context, dir string, entries []object.Entry) e
 	}
 	var ops []op
 	for _, e := range entries {
+		t.unshow(d.ino, e.Name)
 		more, err := t.settleOps(d, e)
 		if err != nil {
 			return wrap("settle", replica.Join(dir, e.Name), err)

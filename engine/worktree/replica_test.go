@@ -359,8 +359,71 @@ func TestSnapshot(t *testing.T) {
 		t.Error("the snapshot changed")
 	}
 	b.ok(r.Close())
+	b.List(ctx, "")
 	_, err = b.Open(ctx, "", e)
 	b.wantErr(err, replica.ErrChanged)
+}
+
+// TestSnapshotOfDirectory: what is read of a directory is of the instant when it was listed: a file that was changed,
+// replaced, renamed or removed after that is read as it was then.
+func TestSnapshotOfDirectory(t *testing.T) {
+	b := newBench(t, testOptions())
+	was := map[string]string{"appended": pattern(1, 3*unit+5), "emptied": pattern(2, 900), "gone": pattern(3, 70_000),
+		"moved": pattern(4, 50), "replaced": pattern(5, 5000), "touched": pattern(6, 10), "same": pattern(7, 2*unit), "punched": pattern(8, unit)}
+	for name, data := range was {
+		b.write(name, data)
+	}
+	list, err := b.List(ctx, "")
+	b.ok(err)
+	at := func(name string) Ino { return b.must(name) }
+	b.writeAt(at("appended"), "x", uint64(len(was["appended"])))
+	b.writeAt(at("appended"), "y", 0)
+	b.truncate(at("emptied"), 0)
+	b.writeAt(at("emptied"), "z", 0)
+	b.ok(b.remove("gone"))
+	b.ok(b.rename("moved", "elsewhere", 0))
+	b.write("tmp", "new")
+	b.ok(b.rename("tmp", "replaced", 0))
+	mode := uint32(0o600)
+	_, err = b.SetAttr(ctx, at("touched"), SetAttr{Mode: &mode})
+	b.ok(err)
+	b.ok(b.Allocate(ctx, at("punched"), 0, 5000, allocPunchHole|allocKeepSize))
+	for range 3 { // nothing of it may be given back
+		b.ok(b.Sync(ctx))
+		b.ok(b.checkpoint(ctx))
+		b.ok(b.tidy(ctx))
+	}
+	for _, e := range list {
+		hashed, err := b.Hash(ctx, "", e)
+		b.ok(err)
+		if !hashed.Content.Same(hashBytes([]byte(was[e.Name]))) {
+			t.Errorf("%s has the hash of something else", e.Name)
+		}
+		for _, e := range []object.Entry{e, hashed} {
+			r, err := b.Open(ctx, "", e)
+			b.ok(err)
+			got, err := io.ReadAll(r)
+			b.ok(err)
+			b.ok(r.Close())
+			if string(got) != was[e.Name] {
+				t.Errorf("%s is read as %d bytes that it did not hold", e.Name, len(got))
+			}
+		}
+	}
+	b.settle("", list...)
+	b.dirty("", true)
+	b.ok(b.Save(ctx))
+	for dir, names := range b.shown {
+		t.Errorf("of directory %d, %d names are still remembered", dir, len(names))
+	}
+	for range 2 {
+		b.write("scratch", pattern(9, 30*unit))
+		b.ok(b.Sync(ctx))
+		b.ok(b.checkpoint(ctx))
+	}
+	if st := b.log.Stats(); st.LiveBytes > 40*unit {
+		t.Errorf("%d bytes are alive in the log", st.LiveBytes)
+	}
 }
 
 // TestCapabilitiesGoWithContent: a new version of a file keeps its owner and attributes, but no rights that were given to

@@ -134,7 +134,7 @@ func (t *Tree) drop(ino Ino) {
 	delete(t.inodes, ino)
 	delete(t.dirty, ino)
 	delete(t.orphans, ino)
-	delete(t.shown, ino)
+	t.unshowAll(ino)
 	delete(t.heirs, ino)
 	t.gone[ino] = true
 }

@@ -106,8 +106,8 @@ func Open(ctx context.Context, stateDir string, key [32]byte, blocks Blocks, opt
 	t.queue.start(run, &t.done)
 	if !opt.NoTimer {
 		t.done.Add(2)
-		go t.keep(run, t.opt.Delay/8, nil, t.handOver) // the catalogue can be slow; the log must not wait for it
-		go t.keep(run, t.opt.Delay/4, t.wake, t.follow)
+		go t.every(run, t.opt.Delay/8, nil, t.handOver) // the catalogue can be slow; the log must not wait for it
+		go t.every(run, t.opt.Delay/4, t.wake, t.follow)
 	}
 	return t, nil
 }
@@ -158,10 +158,10 @@ func (t *Tree) closeFiles(ctx context.Context) (err error) {
 	return errors.Join(err, t.lock.Close())
 }
 
-// keep is a timer.
-func (t *Tree) keep(ctx context.Context, every time.Duration, wake <-chan struct{}, do func(context.Context) error) {
+// every is a timer.
+func (t *Tree) every(ctx context.Context, period time.Duration, wake <-chan struct{}, do func(context.Context) error) {
 	defer t.done.Done()
-	tick := time.NewTicker(every)
+	tick := time.NewTicker(period)
 	defer tick.Stop()
 	for {
 		select {

@@ -107,11 +107,25 @@ func hashingChanged(b *bench) {
 	b.ok(b.User.Touch("f", 1e18))
 	for what, edit := range changesOfF(b) {
 		e := b.entry("f")
+		was := b.read(e)
 		b.ok(edit())
-		if got, err := b.Client.Hash(b.ctx, "", e); !errors.Is(err, replica.ErrChanged) {
-			b.Errorf("%s: hashed to %+v, error %v, not ErrChanged", what, got, err)
+		got, err := b.Client.Hash(b.ctx, "", e)
+		if errors.Is(err, replica.ErrChanged) || err == nil && got.Content.Same(b.Hash([]byte(was))) {
+			continue
 		}
+		b.Errorf("%s: hashed to %+v, error %v, neither what was listed nor ErrChanged", what, got, err)
 	}
+}
+
+// read returns the content of a file that was just listed.
+func (b *bench) read(e object.Entry) string {
+	b.Helper()
+	r, err := b.Client.Open(b.ctx, "", e)
+	b.ok(err)
+	got, err := io.ReadAll(r)
+	b.ok(err)
+	b.ok(r.Close())
+	return string(got)
 }
 
 // changesOfF are edits of the file f that each must be noticed.
@@ -150,23 +164,34 @@ func openingChanged(b *bench) {
 	b.ok(b.User.Touch("f", 1e18))
 	for what, edit := range changesOfF(b) {
 		e := b.known("f")
+		was := b.read(e)
 		b.ok(edit())
+		var got []byte
 		r, err := b.Client.Open(b.ctx, "", e)
 		if err == nil {
-			_, err = io.ReadAll(r)
+			got, err = io.ReadAll(r)
 			b.ok(r.Close())
 		}
-		if !errors.Is(err, replica.ErrChanged) {
-			b.Errorf("%s: %v, not ErrChanged", what, err)
+		if !errors.Is(err, replica.ErrChanged) && (err != nil || string(got) != was) {
+			b.Errorf("%s: %q, %v, neither what was listed nor ErrChanged", what, got, err)
 		}
 	}
 	e := b.known("f")
+	was := b.read(e)
 	b.ok(b.User.Remove("f"))
-	if _, err := b.Client.Open(b.ctx, "", e); !errors.Is(err, replica.ErrNotExist) && !errors.Is(err, replica.ErrChanged) {
+	r, err := b.Client.Open(b.ctx, "", e)
+	if err == nil {
+		got, err := io.ReadAll(r)
+		b.ok(err)
+		b.ok(r.Close())
+		if string(got) != was {
+			b.Errorf("what is gone is read as %q", got)
+		}
+	} else if !errors.Is(err, replica.ErrNotExist) && !errors.Is(err, replica.ErrChanged) {
 		b.Errorf("opened what is gone: %v", err)
 	}
 	b.ok(b.User.Write("f", strings.Repeat("long", 1_000_000)))
-	r, err := b.Client.Open(b.ctx, "", b.entry("f"))
+	r, err = b.Client.Open(b.ctx, "", b.entry("f"))
 	b.ok(err)
 	_, err = r.Read(make([]byte, 1))
 	b.ok(err)

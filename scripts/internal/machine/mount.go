@@ -62,7 +62,10 @@ func (m *Machine) Mount(ctx context.Context) (*Mount, error) {
 			return live, nil
 		}
 		if time.Since(live.begin) > mountWait {
-			return nil, errors.Join(fmt.Errorf("ensync mount on %s: not there after %v", m.Name, mountWait), live.Kill())
+			live.cmd.Process.Signal(syscall.SIGQUIT) // it says what it waits for
+			time.Sleep(time.Second)
+			err := live.Kill()
+			return nil, errors.Join(fmt.Errorf("ensync mount on %s: not there after %v\n%s", m.Name, mountWait, live.said.String()), err)
 		}
 	}
 }

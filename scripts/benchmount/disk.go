@@ -21,7 +21,7 @@ type disk struct {
 }
 
 // diskSize is the size of the file system in memory; inodes are for the native tree of the job million too.
-const diskSize = 7 << 30
+const diskSize = 5 << 30
 
 // newDisk makes a file system in memory if it may, else a directory.
 func newDisk(dir string) (*disk, error) {
@@ -42,8 +42,8 @@ func roomInMemory(dir string) error {
 	if err := unix.Sysinfo(&info); err != nil {
 		return err
 	}
-	if free := uint64(info.Freeram) * uint64(info.Unit); free < 2*diskSize {
-		return fmt.Errorf("%d MiB of memory are free, %d are needed", free>>20, 2*diskSize>>20)
+	if free := uint64(info.Freeram) * uint64(info.Unit); free < diskSize+(4<<30) {
+		return fmt.Errorf("%d MiB of memory are free, %d are needed", free>>20, diskSize+(4<<30)>>20)
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil || st.Bavail*uint64(st.Bsize) < diskSize {

@@ -16,6 +16,10 @@ import (
 //	header block  magic[8] number[8] id[16] previous{id[16] end[8] frames[4] digest[32]} firstLSN[8] size[8] tag[16], zeros
 //	frame         magic[4] kind[1] zero[3] length[4] counter[4] LSN[8] ciphertext[length] tag[16]
 //
+// The ciphertext of a data frame is cut into pieces of 8 KiB, each with a tag of its own, so that reading a page of a
+// large frame reads and opens little. A piece is bound to segment, offset, length and its number, and needs no frame header
+// to be opened; all bytes of that header are checked by the walk of recovery.
+//
 // A commit mark is followed by zeros up to the next block, so that no write ever touches a disk sector that holds durable
 // frames. Blocks are 4096 bytes: the sector of today's disks and the page in which the kernel writes anyway.
 const (
@@ -25,11 +29,12 @@ const (
 	frameExtra   = frameHead + tagSize
 	markPayload  = 8 + 32
 	markSize     = markPayload + frameExtra
+	pieceSize    = 8 << 10 // of the data in one seal
 	headerFields = 8 + 8 + 16 + 16 + 8 + 4 + 32 + 8 + 8
 )
 
 const (
-	segmentMagic = "ensyncJ1"
+	segmentMagic = "ensyncJ2"
 	frameMagic   = 0x654a6631 // "eJf1"
 )
 
@@ -144,7 +149,18 @@ type frame struct {
 	lsn     LSN
 }
 
-func (f *frame) size() int64 { return int64(f.length) + frameExtra }
+func (f *frame) size() int64 {
+	if f.kind == kindData {
+		return dataSize(f.length)
+	}
+	return int64(f.length) + frameExtra
+}
+
+// dataSize is what a data frame of so many bytes takes.
+func dataSize(length int) int64 { return frameHead + sealedEnd(length) }
+
+// sealedEnd is how many bytes the pieces take that hold the first n bytes of data, whole ones or the last.
+func sealedEnd(n int) int64 { return int64(n) + int64((n+pieceSize-1)/pieceSize)*tagSize }
 
 // end is where the next frame begins.
 func (f *frame) end() int64 {
@@ -200,14 +216,72 @@ func (s *sealer) ad(off int64, head []byte) []byte {
 // seal fills b, which is exactly the frame, with header, ciphertext of p and tag.
 func (s *sealer) seal(f *frame, b, p []byte) {
 	f.put(b)
-	s.aead.Seal(b[frameHead:frameHead:len(b)], nonceOf(f.counter), p, s.ad(f.off, b))
+	out := b[frameHead:frameHead:len(b)]
+	if f.kind != kindData {
+		s.aead.Seal(out, nonceOf(f.counter), p, s.ad(f.off, b))
+		return
+	}
+	ad := s.pieceAD(f.off, f.length)
+	for i := 0; len(p) > 0; i++ {
+		part := p[:min(pieceSize, len(p))]
+		out = s.aead.Seal(out, pieceNonce(f.off, i), part, ad)
+		p = p[len(part):]
+	}
 }
+
+// pieceNonce is the nonce of a piece of the data frame at off: no other frame of the segment ever has that offset, and
+// those of frames, which are counted, begin with zeros.
+func pieceNonce(off int64, number int) []byte {
+	b := make([]byte, 12)
+	b[0], b[1] = kindData, byte(number)
+	binary.BigEndian.PutUint64(b[4:], uint64(off))
+	return b
+}
+
+func (s *sealer) pieceAD(off int64, length int) []byte {
+	b := make([]byte, 0, 16+8+1+4)
+	b = append(b, s.id[:]...)
+	b = append(binary.BigEndian.AppendUint64(b, uint64(off)), kindData)
+	return binary.BigEndian.AppendUint32(b, uint32(length))
+}
+
+// openData opens the data frame at off, of length bytes, from byte from on into dst. b holds the sealed pieces from the one
+// with that byte on; spare is for a piece of which only a part is wanted.
+func (s *sealer) openData(off int64, length, from int, dst, b, spare []byte) error {
+	ad := s.pieceAD(off, length)
+	for i := from / pieceSize; len(dst) > 0; i++ {
+		start := i * pieceSize
+		n := min(pieceSize, length-start)
+		sealed := b[:n+tagSize]
+		b = b[n+tagSize:]
+		whole := from == start && len(dst) >= n
+		to := spare[:0]
+		if whole {
+			to = dst[:0:n]
+		}
+		plain, err := s.aead.Open(to, pieceNonce(off, i), sealed, ad)
+		if err != nil {
+			return errOpen
+		}
+		if !whole {
+			n = copy(dst, plain[from-start:])
+		}
+		dst, from = dst[n:], start+pieceSize
+	}
+	return nil
+}
+
+var errOpen = errors.New("the frame does not open: changed, moved or half written")
 
 // open authenticates the frame b and appends its payload to dst.
 func (s *sealer) open(f *frame, dst, b []byte) ([]byte, error) {
+	if f.kind == kindData {
+		dst = append(dst, make([]byte, f.length)...)
+		return dst, s.openData(f.off, f.length, 0, dst[len(dst)-f.length:], b[frameHead:], nil)
+	}
 	out, err := s.aead.Open(dst, nonceOf(f.counter), b[frameHead:f.size()], s.ad(f.off, b))
 	if err != nil {
-		return nil, errors.New("the frame does not open: changed, moved or half written")
+		return nil, errOpen
 	}
 	return out, nil
 }

@@ -141,7 +141,8 @@ func (l *Log) AppendReserved(p []byte) (LSN, error) {
 }
 
 func (l *Log) append(kind byte, p []byte, reserved bool) (frame, uint64, error) {
-	n := int64(len(p)) + frameExtra
+	f := frame{kind: kind, length: len(p)}
+	n := f.size()
 	l.mu.Lock()
 	for {
 		if err := l.usable(); err != nil {
@@ -173,7 +174,7 @@ func (l *Log) append(kind byte, p []byte, reserved bool) (frame, uint64, error) 
 		l.stats.DataFrames++
 	}
 	c := l.active
-	f, b := c.put(kind, len(p), l.last)
+	b := c.put(&f, l.last)
 	l.appended++
 	seg.unmarked++
 	first := seg.unmarked == 1
@@ -227,17 +228,18 @@ func (l *Log) detach() bool {
 	return true
 }
 
-// put assigns the next place to a frame; the caller seals it into b and then calls c.seals.Done. Log.mu is held.
-func (c *chunk) put(kind byte, length int, lsn LSN) (f frame, b []byte) {
+// put assigns the next place to a frame, which has kind and length; the caller seals it into what is returned, and then
+// calls c.seals.Done. Log.mu is held.
+func (c *chunk) put(f *frame, lsn LSN) []byte {
 	seg := c.seg
 	seg.counter++
-	f = frame{off: seg.tail, kind: kind, length: length, counter: seg.counter, lsn: lsn}
+	f.off, f.counter, f.lsn = seg.tail, seg.counter, lsn
 	at := len(c.buf)
 	c.buf = c.buf[:at+int(f.end()-f.off)]
-	c.frames = append(c.frames, f)
+	c.frames = append(c.frames, *f)
 	seg.tail = f.end()
 	c.seals.Add(1)
-	return f, c.buf[at : at+int(f.size()) : at+int(f.size())]
+	return c.buf[at : at+int(f.size()) : at+int(f.size())]
 }
 
 // writer writes chunks as they become full, while the next ones are being sealed. It ends with ctx.

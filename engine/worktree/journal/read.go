@@ -10,48 +10,41 @@ import (
 
 const maxOpenFiles = 64
 
-var scratch = sync.Pool{New: func() any { b := make([]byte, MaxData+frameExtra); return &b }}
+// scratch is memory for the sealed pieces of a frame, and for one opened piece.
+var scratch = sync.Pool{New: func() any { b := make([]byte, dataSize(MaxData)+pieceSize); return &b }}
 
-// ReadData opens and authenticates the data frame at pos and copies its bytes from off on into dst. It returns how many
-// there were: less than len(dst) only at the frame's end. A frame that does not open is a *DamagedError.
+// ReadData opens and authenticates the pieces of the data frame at pos that hold its bytes from off on, as many as dst
+// takes, and returns how many there were: less than len(dst) only at the frame's end. One that does not open is a
+// *DamagedError.
 func (l *Log) ReadData(pos Pos, dst []byte, off uint32) (int, error) {
 	if pos.Length == 0 || pos.Length > MaxData || off > pos.Length {
 		return 0, fmt.Errorf("journal: read from byte %d of a frame of %d", off, pos.Length)
 	}
+	dst = dst[:min(len(dst), int(pos.Length-off))]
+	if len(dst) == 0 {
+		return 0, nil
+	}
+	from := frameHead + sealedEnd(int(off/pieceSize*pieceSize))
+	last := min(int(pos.Length), (int(off)+len(dst)+pieceSize-1)/pieceSize*pieceSize)
 	sp := scratch.Get().(*[]byte)
 	defer scratch.Put(sp)
-	b := (*sp)[:int64(pos.Length)+frameExtra]
-	seal, inMemory, err := l.fetch(pos, b)
+	b := (*sp)[:frameHead+sealedEnd(last)-from]
+	seal, inMemory, err := l.fetch(pos, from, b)
 	if err != nil {
 		return 0, err
 	}
-	src := b
 	if inMemory != nil {
-		src = inMemory.b
+		b = inMemory.b
 		defer l.doneReading(inMemory.memory)
 	}
-	f, err := parseFrame(src, int64(pos.Offset))
-	if err != nil || f.kind != kindData || f.length != int(pos.Length) {
-		return 0, &DamagedError{Segment: pos.Segment, Offset: int64(pos.Offset), Cause: "no such data frame"}
-	}
-	var plain []byte
-	if off == 0 && len(dst) >= f.length {
-		plain, err = seal.open(&f, dst[:0:f.length], src)
-	} else if inMemory == nil {
-		plain, err = seal.open(&f, src[frameHead:frameHead], src)
-	} else {
-		plain, err = seal.open(&f, b[:0], src)
-	}
-	if err != nil {
+	spare := (*sp)[len(*sp)-pieceSize:]
+	if err := seal.openData(int64(pos.Offset), int(pos.Length), int(off), dst, b, spare); err != nil {
 		return 0, &DamagedError{Segment: pos.Segment, Offset: int64(pos.Offset), Cause: err.Error()}
 	}
-	if off == 0 && len(dst) >= f.length {
-		return f.length, nil
-	}
-	return copy(dst, plain[off:]), nil
+	return len(dst), nil
 }
 
-// waiting is a frame that waits to be written; its memory has one more user until doneReading.
+// waiting is a part of a frame that waits to be written; its memory has one more user until doneReading.
 type waiting struct {
 	b      []byte
 	memory *memory
@@ -63,22 +56,22 @@ func (l *Log) doneReading(m *memory) {
 	l.letGo(m)
 }
 
-// fetch reads a frame from the disk into b, or returns where it lies in memory.
-func (l *Log) fetch(pos Pos, b []byte) (*sealer, *waiting, error) {
-	end := int64(pos.Offset) + int64(len(b))
+// fetch reads a part of a frame, skip bytes from its beginning, from the disk into b, or returns where it lies in memory.
+func (l *Log) fetch(pos Pos, skip int64, b []byte) (*sealer, *waiting, error) {
+	off := int64(pos.Offset) + skip
 	l.mu.Lock()
 	seg := l.segments[pos.Segment]
-	if seg == nil || pos.Offset < blockSize || end > seg.tail {
+	if seg == nil || pos.Offset < blockSize || int64(pos.Offset)+dataSize(int(pos.Length)) > seg.tail {
 		l.mu.Unlock()
 		return nil, nil, &DamagedError{Segment: pos.Segment, Offset: int64(pos.Offset), Cause: "the log has no data there"}
 	}
-	inMemory := l.findInMemory(seg, int64(pos.Offset), end)
+	inMemory := l.findInMemory(seg, off, off+int64(len(b)))
 	l.mu.Unlock()
 	if inMemory != nil {
 		return seg.seal, inMemory, nil
 	}
 	err := l.withFile(seg, func(f file) error {
-		_, err := f.ReadAt(b, int64(pos.Offset))
+		_, err := f.ReadAt(b, off)
 		return err
 	})
 	if err == io.EOF {
@@ -90,7 +83,7 @@ func (l *Log) fetch(pos Pos, b []byte) (*sealer, *waiting, error) {
 	return seg.seal, nil, nil
 }
 
-// findInMemory returns a frame that waits to be written. l.mu is held.
+// findInMemory returns a range of a segment that waits to be written. l.mu is held.
 func (l *Log) findInMemory(seg *segment, off, end int64) *waiting {
 	in := func(c *chunk) *waiting {
 		if c == nil || c.seg != seg || off < c.off || end > c.off+int64(len(c.buf)) {

@@ -28,7 +28,7 @@ func (l *Log) Live(pos Pos) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	seg := l.segments[pos.Segment]
-	if seg == nil || pos.Offset < blockSize || int64(pos.Offset)+int64(pos.Length)+frameExtra > seg.tail {
+	if seg == nil || pos.Offset < blockSize || int64(pos.Offset)+dataSize(int(pos.Length)) > seg.tail {
 		return &DamagedError{Segment: pos.Segment, Offset: int64(pos.Offset), Cause: "data that is still in use is missing"}
 	}
 	r := seg.refs[uint32(pos.Offset)]
@@ -144,7 +144,7 @@ func (l *Log) remove(segs []*segment) error {
 	return nil
 }
 
-// punch gives back the whole blocks inside dead frames' ciphertext; headers and tags stay, for the walk of recovery.
+// punch gives back the whole blocks inside dead frames' ciphertext; headers and last tags stay, for the walk of recovery.
 func (l *Log) punch(s *segment) {
 	l.mu.Lock()
 	dead := s.dead
@@ -154,7 +154,7 @@ func (l *Log) punch(s *segment) {
 	err := l.withFile(s, func(f file) error {
 		for _, pos := range dead {
 			from := alignBlock(int64(pos.Offset) + frameHead)
-			to := (int64(pos.Offset) + frameHead + int64(pos.Length)) &^ (blockSize - 1)
+			to := (int64(pos.Offset) + dataSize(int(pos.Length)) - tagSize) &^ (blockSize - 1)
 			if to <= from {
 				continue
 			}

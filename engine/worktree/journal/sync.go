@@ -132,7 +132,7 @@ func (l *Log) commit(vouch bool) error {
 	}
 	lsn, appended := l.last, l.appended
 	l.makeRoom(blockSize + markSize)
-	l.active.put(kindMark, markPayload, lsn)
+	l.active.put(&frame{kind: kindMark, length: markPayload}, lsn)
 	seg.unmarked = 0
 	end := seg.tail
 	l.detach()

@@ -68,7 +68,7 @@ func (v *victim) shown(s enemy.State) backend.Backend {
 // use opens the store as a client and reads and checks everything in it; what it reads must be what was written.
 func (v *victim) use(client string) error {
 	v.t.Helper()
-	s, err := Open(v.t.Context(), v.line, pass, v.options(client))
+	s, err := Open(v.t.Context(), v.line, pass, v.options(strings.ReplaceAll(client, "/", "-")))
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func TestAttack01WrappedKeys(t *testing.T) {
 		if !errors.Is(err, ErrTampered) && !errors.Is(err, ErrForeign) || errors.Is(err, ErrWrongPassphrase) {
 			t.Fatalf("byte %d of keys: %v", i, err)
 		}
-		calls := v.line.Calls()
+		calls := slices.DeleteFunc(v.line.Calls(), func(c string) bool { return c == "Location" }) // that is no request
 		slices.Sort(calls)
 		if now := strings.Join(calls, "\n"); asked == "" {
 			asked = now
@@ -272,7 +272,7 @@ func TestAttack07Exchanged(t *testing.T) {
 	for _, name := range v.was.Names() {
 		for _, from := range []enemy.State{v.was, other.was} {
 			for _, n := range from.Names() {
-				if bytes.Equal(from[n].Data, v.was[name].Data) || (name == keysCopy && (n == keysObject || from[n].Mutable)) {
+				if bytes.Equal(from[n].Data, v.was[name].Data) || name == keysCopy {
 					continue // the copy of the keys is read by repair only
 				}
 				v.shown(v.was.With(name, from[n].Data))
@@ -394,7 +394,7 @@ func TestAttack12NoOracle(t *testing.T) {
 		}
 		good := v.was[name].Data
 		var first string
-		for _, spoil := range []func([]byte){
+		for i, spoil := range []func([]byte){
 			func(b []byte) { b[1] ^= 1 },                                        // the nonce
 			func(b []byte) { b[13] ^= 1 },                                       // the first byte
 			func(b []byte) { b[4096] ^= 0x80 },                                  // the last
@@ -405,7 +405,7 @@ func TestAttack12NoOracle(t *testing.T) {
 			bad := bytes.Clone(good)
 			spoil(bad[8 : 8+4096+block.Overhead])
 			v.shown(v.was.With(name, bad))
-			s := v.open("reader " + name)
+			s := v.open(fmt.Sprint("reader ", i, name[len(packPrefix)+3:]))
 			v.line.Forget()
 			var err error
 			for i, root := range []string{"home", "side"} {
@@ -514,26 +514,22 @@ func TestAttack20Compression(t *testing.T) {
 	p := newPlace(t)
 	s := p.create(Params{})
 	random := rand.New(rand.NewPCG(1, 2))
-	size := func(guess, secret string, i int) int64 {
+	const secret = "4f9a01c7d2e3b586"
+	size := func(filler, guess string) int64 {
 		w := begin(t, s)
 		defer w.Close()
-		filler := make([]byte, 2500+random.IntN(3000))
-		for i := range filler {
-			filler[i] = "abcdefghijklmnopqrstuvwxyz      \n"[random.IntN(33)]
-		}
 		at := len(filler) / 2
-		content := fmt.Sprintf("%d%s token=%s %s token=%s", i, filler[:at], secret, filler[at:], guess)
-		putFile(t, w, "f", []byte(content))
+		putFile(t, w, "f", fmt.Appendf(nil, "%s token=%s %s token=%s", filler[:at], secret, filler[at:], guess))
 		must(t, w.Flush(t.Context()))
 		return w.Stats().BytesStored
 	}
 	differ, trials := 0, 200
-	for i := range trials {
-		const secret = "4f9a01c7d2e3b586"
-		state := *random
-		right := size(secret, secret, i)
-		*random = state
-		if right != size("0c5d1e88f7a2936b", secret, i) {
+	for range trials {
+		filler := make([]byte, 2500+random.IntN(20_000))
+		for i := range filler {
+			filler[i] = "abcdefghijklmnopqrstuvwxyz      \n"[random.IntN(33)]
+		}
+		if size(string(filler), secret) != size(string(filler), "0c5d1e88f7a2936b") {
 			differ++
 		}
 	}
@@ -558,7 +554,11 @@ func TestAttack22Confirmation(t *testing.T) {
 			if name == formatObject || strings.HasPrefix(name, "keys") || name == keysCopy {
 				continue
 			}
-			for j := 0; j+16 <= len(o.Data); j++ {
+			j := 0
+			if o.Mutable {
+				j = 16 // a magic and a stamp
+			}
+			for ; j+16 <= len(o.Data); j++ {
 				seen[i][[16]byte(o.Data[j:])] = true
 			}
 		}

@@ -135,6 +135,8 @@ func TestRepairKeepsNewer(t *testing.T) {
 	old := p.options("behind")
 	s, err := Open(t.Context(), without(t, all, snapshot{keysObject: states[0], keysCopy: states[0]}), pass, old)
 	must(t, err)
+	_, err = s.Roots(t.Context())
+	must(t, err)
 	must(t, s.Close())
 	for _, gone := range []string{keysObject, keysCopy} {
 		b := without(t, all, snapshot{gone: nil})

@@ -266,7 +266,8 @@ func (s *Store) openList(raw []byte) (*rootList, []byte, error) {
 	return l, body, nil
 }
 
-// sawList refuses a list of roots that is older than, or another than, what this client has seen.
+// sawList refuses a list of roots that is older than, or another than, what this client has seen. A list vouches for the
+// format object: from the first one on, the store is remembered.
 func (s *Store) sawList(version uint64, body []byte) error {
 	mem := s.opt.Memory
 	if mem == nil {
@@ -278,6 +279,18 @@ func (s *Store) sawList(version uint64, body []byte) error {
 		return &Fault{Kind: ErrRollback, Object: rootsObject,
 			Cause: fmt.Errorf("version %d where this client has seen version %d", version, seen.Version),
 			Next:  "nothing was changed; if the store was restored from a backup, run ensync store accept-rollback"}
+	}
+	s.keysMu.RLock()
+	file := s.file
+	s.keysMu.RUnlock()
+	_, known := mem.known()
+	if err := mem.sawStore(s.format, file); err != nil {
+		return err
+	}
+	if !known && s.early.sawFormat {
+		if err := mem.sawFormat(s.format); err != nil {
+			return err
+		}
 	}
 	return mem.sawList(version, hash)
 }

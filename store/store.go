@@ -154,7 +154,7 @@ func (s *Store) setUp(ctx context.Context) error {
 	if s.sealer, err = block.NewSealer(s.format.id, s.opt.Compression, s.opt.Workers); err != nil {
 		return err
 	}
-	if s.opt.Memory != nil {
+	if _, known := s.opt.Memory.known(); known { // else it is remembered when the list of roots vouches for the format
 		if err := s.opt.Memory.sawStore(s.format, s.file); err != nil {
 			return err
 		}
@@ -240,7 +240,7 @@ func parseKeys(raw []byte, f *format, mem *Memory) (*keys.File, error) {
 			return k, k.CheckPin(*pin)
 		}
 	}
-	return k, nil
+	return k, k.CheckPin(k.Pin()) // is as it was signed, by whomever
 }
 
 // kindOf picks the sentinel that err wraps.

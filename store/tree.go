@@ -18,7 +18,9 @@ import (
 const (
 	treeBlock    = 32 << 10  // wanted average of a directory block, bytes
 	maxTreeBlock = 256 << 10 // no directory block is longer
-	maxTree      = 1 << 30   // bytes of all entries of one directory
+	maxTree      = 512 << 20 // bytes of all entries of one directory
+	maxEntries   = 1 << 20   // that one directory has at most: a reader holds them all in memory
+	maxBlocks    = 1 << 17   // of one directory: eight times as many as maxTree makes
 	maxList      = object.ListMax * (9 + 32)
 )
 
@@ -81,7 +83,7 @@ func (o onto) put(ctx context.Context, t block.Type, mac *block.MAC, plain []byt
 func (s *Store) treeBlocks(ctx context.Context, mac *block.MAC, t object.Tree) (map[object.Key]bool, error) {
 	all := map[object.Key]bool{t.Key: true}
 	for depth := uint8(1); depth <= t.Depth; depth++ { // to the lists of each depth, and at last to the leaves
-		refs, err := s.level(ctx, mac, block.TreeList, t.Depth, depth, t.Key, -1, maxTree/64)
+		refs, err := s.level(ctx, mac, block.TreeList, t.Depth, depth, t.Key, -1, maxBlocks)
 		if err != nil {
 			return nil, err
 		}
@@ -108,7 +110,7 @@ func cutEntries(mac *block.MAC, entries []object.Entry, add func([]byte) error) 
 			return err
 		}
 		n := len(b) - before
-		if total += n; total > maxTree {
+		if total += n; total > maxTree || i >= maxEntries {
 			return errors.New("directory has too many entries to be stored")
 		}
 		if len(b) > maxTreeBlock {
@@ -137,9 +139,15 @@ func (s *Store) ReadTree(ctx context.Context, group *keys.Group, t object.Tree) 
 	if err != nil {
 		return nil, err
 	}
-	refs, err := s.leaves(ctx, mac, block.TreeList, t.Depth, t.Key, -1, maxTree/64)
+	refs, err := s.leaves(ctx, mac, block.TreeList, t.Depth, t.Key, -1, maxBlocks)
 	if err != nil {
 		return nil, err
+	}
+	var total int64
+	for _, r := range refs {
+		if total += max(r.Length, 0); total > maxTree {
+			return nil, damaged(packPrefix+"*", fmt.Errorf("directory of more than %d bytes", maxTree))
+		}
 	}
 	blocks := make([][]byte, len(refs))
 	g, gctx := errgroup.WithContext(ctx)
@@ -162,7 +170,14 @@ func (s *Store) ReadTree(ctx context.Context, group *keys.Group, t object.Tree) 
 
 // parseTree reads entries, and checks that names ascend over all blocks.
 func (s *Store) parseTree(blocks [][]byte) ([]object.Entry, error) {
-	var entries []object.Entry
+	n := 0
+	for _, b := range blocks {
+		n += object.CountEntries(b)
+	}
+	if n > maxEntries {
+		return nil, damaged(packPrefix+"*", fmt.Errorf("directory of %d entries; it can have %d", n, maxEntries))
+	}
+	entries := make([]object.Entry, 0, n)
 	for _, b := range blocks {
 		for len(b) > 0 {
 			e, rest, err := object.ParseEntry(b)

@@ -178,7 +178,7 @@ func (w *weigher) tree(t object.Tree) error {
 	if err != nil {
 		return err
 	}
-	if err := w.stream(mac, block.TreeList, t.Depth, t.Key, -1, maxTree/64); err != nil {
+	if err := w.stream(mac, block.TreeList, t.Depth, t.Key, -1, maxBlocks); err != nil {
 		return err
 	}
 	entries, err := w.s.ReadTree(w.ctx, w.group, t)

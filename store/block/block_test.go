@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"runtime"
 	"testing"
 
 	"github.com/cloudflare/circl/xof/k12"
@@ -87,22 +88,33 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// TestBomb: an insider can seal anything under a key; what it unpacks to is bounded, and never passed on.
-func TestBomb(t *testing.T) {
+// TestAttack25Bombs: an insider can seal anything under a key; what it unpacks to is bounded, in memory too, and never passed on.
+func TestAttack25Bombs(t *testing.T) {
 	mac, typ := NewMAC([32]byte{5}), Type{Kind: Data}
-	enc, _ := zstd.NewWriter(nil)
-	frame := enc.EncodeAll(make([]byte, 64<<20), nil)
+	enc, _ := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression))
+	frame := enc.EncodeAll(make([]byte, 256<<20), nil)
+	// A window of 2 GiB, which a frame may ask for in its header, and one block that repeats a byte.
+	window := []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 21 << 3, 0x03, 0xff, 0xff, 0}
+	// A content of 2^62 bytes, says the header.
+	content := append([]byte{0x28, 0xb5, 0x2f, 0xfd, 0xe0}, 0, 0, 0, 0, 0, 0, 0, 0x40, 0x03, 0xff, 0xff, 0)
 	s := sealer(t, Fast)
 	key := object.Key{9}
-	for _, claim := range []uint64{1 << 62, 64 << 20, 1 << 20, 10} {
-		body := append(binary.AppendUvarint(nil, claim), frame...)
-		aead, _ := s.aead(key)
-		out := make([]byte, 1+nonceSize)
-		out[0] = flagZstd
-		out = aead.Seal(out, out[1:], body, s.binding(typ, key, flagZstd))
-		if b, err := s.Open(typ, mac, key, out, 4<<20); b != nil || !errors.Is(err, ErrContent) {
-			t.Errorf("claim of %d: %d bytes, %v", claim, len(b), err)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for _, frame := range [][]byte{frame, window, content, {}, frame[:10]} {
+		for _, claim := range []uint64{1 << 63, 1 << 62, 256 << 20, 4 << 20, 1 << 20, 10, 0} {
+			body := append(binary.AppendUvarint(nil, claim), frame...)
+			aead, _ := s.aead(key)
+			out := make([]byte, 1+nonceSize)
+			out[0] = flagZstd
+			out = aead.Seal(out, out[1:], body, s.binding(typ, key, flagZstd))
+			if b, err := s.Open(typ, mac, key, out, 4<<20); b != nil || !errors.Is(err, ErrContent) {
+				t.Errorf("claim of %d: %d bytes, %v", claim, len(b), err)
+			}
 		}
+	}
+	if runtime.ReadMemStats(&after); after.TotalAlloc-before.TotalAlloc > 256<<20 {
+		t.Errorf("%d MiB were allocated", (after.TotalAlloc-before.TotalAlloc)>>20)
 	}
 }
 

@@ -177,6 +177,19 @@ func ParseEntry(b []byte) (Entry, []byte, error) {
 	return e, b[n:], nil
 }
 
+// CountEntries returns how many entries b begins with, as far as their lengths tell: ParseEntry finds no more.
+func CountEntries(b []byte) (n int) {
+	for len(b) > 0 {
+		length, rest, err := cutUvarint(b, MaxEntry)
+		if err != nil || length > uint64(len(rest)) {
+			break
+		}
+		b = rest[length:]
+		n++
+	}
+	return n
+}
+
 func parseFields(b []byte) (Entry, error) {
 	var e Entry
 	f := fields{rest: b}

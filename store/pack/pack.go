@@ -107,7 +107,7 @@ func (b *Builder) Finish(overhead int, seal func([]byte) ([]byte, error)) ([]byt
 	body, entries := b.join()
 	table := AppendTable(nil, entries)
 	size := len(body) + len(table) + overhead + TailSize
-	table = append(table, make([]byte, padme(size)-size)...)
+	table = append(table, make([]byte, padded(size)-size)...)
 	sealed, err := seal(table)
 	if err != nil {
 		return nil, nil, err
@@ -185,6 +185,12 @@ func ParseTable(b []byte) ([]Entry, error) {
 	}
 	return table, r.Err()
 }
+
+// grain is what the length of every pack is a multiple of. With Padmé alone small packs would tell by their length how
+// well a few bytes compressed; a file system gives them as much room anyway.
+const grain = 4096
+
+func padded(n int) int { return (padme(n) + grain - 1) &^ (grain - 1) }
 
 // padme rounds a length up so that only the upper half of its bits can be set, roughly.
 func padme(n int) int {

@@ -22,7 +22,7 @@ func TestBuilder(t *testing.T) {
 		b.Add(object.ID{2}, block.Type{Kind: block.Tree}, bytes.Repeat([]byte{7}, 40)) // comes last all the same
 		b.Add(object.ID{1}, block.Type{Kind: block.Data}, make([]byte, 29+n))
 		data, table, err := b.Finish(0, func(t []byte) ([]byte, error) { return t, nil })
-		if err != nil || padme(len(data)) != len(data) {
+		if err != nil || padded(len(data)) != len(data) {
 			t.Fatalf("%d bytes, %v", len(data), err)
 		}
 		length, err := ParseTail(data[len(data)-TailSize:], int64(len(data)))

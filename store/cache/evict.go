@@ -32,8 +32,13 @@ func (c *Cache) cleanSoon() {
 		return
 	}
 	c.tasks.Go(func() {
-		defer c.cleaning.Store(false)
+		before := c.stats.evicted.Load()
 		c.note(c.Clean(c.ctx))
+		c.cleaning.Store(false)
+		// What was stored meanwhile may be too much again.
+		if c.used.Load() > c.limit() && c.stats.evicted.Load() > before && c.ctx.Err() == nil {
+			c.cleanSoon()
+		}
 	})
 }
 

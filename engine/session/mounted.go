@@ -27,7 +27,8 @@ const mountState = "mount"
 // Mounted is the tree of a mount as a replica.
 type Mounted struct {
 	*Replica
-	Tree *worktree.Tree
+	Tree  *worktree.Tree
+	store *Store
 }
 
 // OpenMounted opens the state of the configuration's mount, which is made if there is none. Nothing in it is in clear:
@@ -60,6 +61,9 @@ func (s *Store) openMounted(ctx context.Context, state string, onError func(erro
 	if err != nil {
 		return nil, err
 	}
+	if err := s.cache.PinIn(ctx, filepath.Join(state, pinnedName)); err != nil {
+		return nil, err
+	}
 	root := os.Geteuid() == 0
 	if s.Config.Rules.SyncsOwner() && !root {
 		s.notice("owners can't be set in a mount that is not root's: everything stays with you, and the store keeps the owners it has")
@@ -79,7 +83,7 @@ func (s *Store) openMounted(ctx context.Context, state string, onError func(erro
 	if err != nil {
 		return nil, errors.Join(err, tree.Close(last))
 	}
-	m := &Mounted{Tree: tree, Replica: &Replica{Client: tree, Ancestor: past}}
+	m := &Mounted{store: s, Tree: tree, Replica: &Replica{Client: tree, Ancestor: past}}
 	if _, number, ok := strings.Cut(Machine(s.Config), "#"); ok {
 		m.stamp, m.owner = mountStamp{tree, filepath.Join(s.Config.PrivateDir(), mountStampName)}, number
 	}
@@ -98,9 +102,7 @@ func segmentSize(cacheSize int64) int64 { return min(max(cacheSize/16, 4<<20), 6
 
 // makeRoom lets the cache give way to what is written to the mount. Both lie on one disk as a rule.
 func (s *Store) makeRoom() {
-	if s.cache != nil {
-		_ = s.cache.GiveWay(context.Background()) // then there is no room, and the writer hears of that
-	}
+	_ = s.cache.GiveWay(context.Background()) // then there is no room, and the writer hears of that
 }
 
 // replicaKey derives the key that seals what a mount keeps on this machine.

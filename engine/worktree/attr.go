@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"syscall"
 
 	"ensync/store/object"
@@ -106,6 +107,9 @@ const maxXattrs = 128 << 10
 
 // GetXattr returns an extended attribute; ENODATA if there is none.
 func (t *Tree) GetXattr(ctx context.Context, ino Ino, name string) ([]byte, error) {
+	if toldXattr(name) {
+		return t.tellXattr(ctx, ino, name)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n, err := t.get(ino)
@@ -126,6 +130,9 @@ func (t *Tree) SetXattr(ctx context.Context, ino Ino, name string, value []byte,
 	}
 	if len(value) > 64<<10 {
 		return syscall.E2BIG
+	}
+	if toldXattr(name) {
+		return syscall.EPERM
 	}
 	if err := t.room(entryCost + uint64(len(value))); err != nil {
 		return err
@@ -152,6 +159,9 @@ func (t *Tree) SetXattr(ctx context.Context, ino Ino, name string, value []byte,
 
 // RemoveXattr removes an extended attribute; ENODATA if there is none.
 func (t *Tree) RemoveXattr(ctx context.Context, ino Ino, name string) error {
+	if toldXattr(name) {
+		return syscall.EPERM
+	}
 	return t.changeXattrs(ino, name, func(x map[string][]byte) error {
 		if _, ok := x[name]; !ok {
 			return errNoXattr
@@ -169,7 +179,8 @@ func (t *Tree) ListXattr(ctx context.Context, ino Ino) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Sorted(maps.Keys(n.xattrs)), nil
+	names := slices.Sorted(maps.Keys(n.xattrs))
+	return slices.DeleteFunc(names, func(name string) bool { return toldXattr(name) || strings.HasPrefix(name, ownXattrs) }), nil
 }
 
 func (t *Tree) changeXattrs(ino Ino, name string, f func(map[string][]byte) error) error {

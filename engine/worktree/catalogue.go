@@ -39,6 +39,7 @@ const (
 	rowLogged = 1 // has extents in the log
 	rowOrphan = 2 // has no name
 	rowPaged  = 4 // has rows in extent
+	rowPins   = 8 // says what is pinned
 )
 
 // progress is what the catalogue says of itself.
@@ -216,6 +217,50 @@ func (c *catalogue) extents(n *inode) error {
 		}
 	}
 	return rows.Err()
+}
+
+// eachStep is how many inodes each reads at a time: between steps the catalogue can be written.
+const eachStep = 1000
+
+// each calls fn with every inode that the catalogue has.
+func (c *catalogue) each(ctx context.Context, fn func(*inode) error) error {
+	for last := Ino(0); ; {
+		batch, err := c.after(ctx, last)
+		if err != nil {
+			return fmt.Errorf("catalogue %s: %w", c.path, err)
+		}
+		for _, n := range batch {
+			if err := fn(n); err != nil {
+				return err
+			}
+			last = n.ino
+		}
+		if len(batch) < eachStep {
+			return nil
+		}
+	}
+}
+
+// after returns the inodes that come after one.
+func (c *catalogue) after(ctx context.Context, last Ino) (batch []*inode, err error) {
+	rows, err := c.db.QueryContext(ctx, "SELECT ino, rec FROM inode WHERE ino > ? ORDER BY ino LIMIT ?", int64(last), eachStep)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var ino Ino
+		var rec []byte
+		if err := rows.Scan(&ino, &rec); err != nil {
+			return nil, err
+		}
+		n, err := c.decodeInode(ino, rec)
+		if err != nil {
+			return nil, fmt.Errorf("inode %d: %w", ino, err)
+		}
+		batch = append(batch, n)
+	}
+	return batch, rows.Err()
 }
 
 // names loads a directory.

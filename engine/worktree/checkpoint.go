@@ -118,6 +118,9 @@ func (b *batch) addInode(n *inode) {
 	if n.ext.anyLogged() {
 		r.flag |= rowLogged
 	}
+	if n.isDir() && hasPins(n) {
+		r.flag |= rowPins
+	}
 	if n.nlink == 0 {
 		r.flag |= rowOrphan
 	}

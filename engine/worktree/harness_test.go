@@ -25,6 +25,7 @@ type memoryBlocks struct {
 	data  map[object.Key][]byte
 	block chan struct{} // if set, reading waits for it to be closed
 	opens int
+	local map[object.Key]int64
 }
 
 func hashBytes(p []byte) object.Content {
@@ -86,8 +87,12 @@ func (m *memoryBlocks) Open(ctx context.Context, c object.Content) (Content, err
 	return memoryContent{bytes.NewReader(p), m.block}, nil
 }
 
-// Local says that nothing is at hand.
-func (m *memoryBlocks) Local(context.Context, object.Content) (int64, error) { return 0, nil }
+// Local says what a test has set.
+func (m *memoryBlocks) Local(_ context.Context, c object.Content) (int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.local[c.Key], nil
+}
 
 func (m *memoryBlocks) Hash(ctx context.Context, r io.Reader) (object.Content, error) {
 	p, err := io.ReadAll(r)

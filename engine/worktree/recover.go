@@ -72,6 +72,7 @@ func (t *Tree) adopt(ctx context.Context) error {
 		return err
 	}
 	for _, n := range t.inodes {
+		t.notePins(n)
 		if err := t.adoptExtents(n); err != nil {
 			return err
 		}
@@ -114,6 +115,9 @@ func (t *Tree) adoptRows(ctx context.Context) error {
 		}
 		if flag&rowOrphan != 0 {
 			t.orphans[ino] = true
+		}
+		if flag&rowPins != 0 {
+			t.pinned[ino] = true
 		}
 		if flag&rowLogged == 0 {
 			continue

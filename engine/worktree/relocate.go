@@ -37,7 +37,10 @@ func (t *Tree) pathOf(d *inode) (string, error) {
 		if len(d.links) != 1 {
 			return "", syscall.ENOENT
 		}
-		path = replica.Join(d.links[0].name, path)
+		if path != "" {
+			path = "/" + path
+		}
+		path = d.links[0].name + path
 		up, err := t.get(d.parent())
 		if err != nil {
 			return "", err

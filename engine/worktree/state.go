@@ -81,6 +81,9 @@ func (t *Tree) applyInode(o *op) {
 			delete(t.orphans, n.ino)
 		}
 	}
+	if o.mask&fXattrs != 0 {
+		t.notePins(n)
+	}
 	if o.mask&fBase != 0 {
 		t.edit(n, func(r *refs) { n.ext.clear(0, maxSize, r) })
 	}
@@ -136,6 +139,7 @@ func (t *Tree) drop(ino Ino) {
 	delete(t.orphans, ino)
 	t.unshowAll(ino)
 	delete(t.heirs, ino)
+	delete(t.pinned, ino)
 	t.gone[ino] = true
 }
 

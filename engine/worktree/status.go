@@ -76,30 +76,3 @@ func (t *Tree) statusOf(dir Ino, s *Status) (below []Ino, err error) {
 	}
 	return below, nil
 }
-
-// State says where a file's content is: "dirty" if the reconciler has not settled its names, "remote" if the store has
-// all of it, "clean" in all other cases.
-func (t *Tree) State(ctx context.Context, ino Ino) (string, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	n, err := t.get(ino)
-	if err != nil {
-		return "", err
-	}
-	if n.isDir() && n.isDirty() {
-		return "dirty", nil
-	}
-	for _, l := range n.links {
-		d, err := t.getDir(l.dir)
-		if err != nil {
-			return "", err
-		}
-		if d.stale || d.dir.names[l.name].dirty {
-			return "dirty", nil
-		}
-	}
-	if n.isFile() && n.base.Known && n.ext.count == 0 && int64(len(n.base.Data)) != n.base.Size {
-		return "remote", nil
-	}
-	return "clean", nil
-}

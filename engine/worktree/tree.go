@@ -58,6 +58,7 @@ type Tree struct {
 	isShown    bool                     // somebody asked for notices
 	origins    map[Ino]string           // where directories that were moved were agreed to be; see leaves
 	heirs      map[Ino]bool             // edited since the reconciler took their name; see heir
+	pinned     map[Ino]bool             // directories that say what is pinned
 	next       Ino
 	trimAt     int // see trim
 
@@ -94,8 +95,8 @@ func Open(ctx context.Context, stateDir string, key [32]byte, blocks Blocks, opt
 	}
 	t := &Tree{opt: opt, blocks: blocks, lock: lock, inodes: map[Ino]*inode{}, dirty: map[Ino]*inode{},
 		gone: map[Ino]bool{}, orphans: map[Ino]bool{}, refs: map[Ino]uint64{}, shown: map[Ino]map[string]shown{}, heirs: map[Ino]bool{}, origins: map[Ino]string{},
-		untold: map[place]int{},
-		next:   RootIno + 1, changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), savedAt: opt.Now()}
+		untold: map[place]int{}, pinned: map[Ino]bool{},
+		next: RootIno + 1, changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), savedAt: opt.Now()}
 	t.bases.blocks = blocks
 	if err := t.recover(ctx, stateDir, key); err != nil {
 		t.closeFiles(ctx)

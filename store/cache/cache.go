@@ -95,6 +95,7 @@ func DefaultDir() string {
 // less gives a cache that keeps nothing.
 func New(dir, storeID string, maxBytes int64) *Cache {
 	c := &Cache{max: maxBytes}
+	c.pins.round = make(chan struct{}, 1)
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	if dir != "" && maxBytes > 0 {
 		if abs, err := filepath.Abs(dir); err == nil {

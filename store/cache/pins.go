@@ -23,7 +23,7 @@ const pinShare = 9
 type pins struct {
 	dir   string
 	bytes atomic.Int64
-	lock  sync.Mutex // held through a round
+	round chan struct{} // holds one value while a round is under way
 }
 
 // PinIn says where pinned pieces lie; one process at a time may use dir. It is called before anything else.
@@ -46,9 +46,13 @@ type Round struct {
 }
 
 // BeginRound begins a round, and waits for the one before.
-func (c *Cache) BeginRound() *Round {
-	c.pins.lock.Lock()
-	return &Round{c: c, want: map[key]bool{}}
+func (c *Cache) BeginRound(ctx context.Context) (*Round, error) {
+	select {
+	case c.pins.round <- struct{}{}:
+		return &Round{c: c, want: map[key]bool{}}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // Keep says that a piece is to be pinned, and reports whether it is.
@@ -81,7 +85,7 @@ func (r *Round) Put(name string, offset, length int64, data []byte) error {
 // End ends a round. If it is whole, it lets go of all pieces that it does not name: they go back to the cache.
 func (r *Round) End(ctx context.Context, whole bool) error {
 	c := r.c
-	defer c.pins.lock.Unlock()
+	defer func() { <-c.pins.round }()
 	if !whole {
 		return nil
 	}

@@ -11,7 +11,10 @@ import (
 // pin makes one round that keeps the pieces of the given names, fetching what is not there.
 func pin(t *testing.T, c *Cache, names ...string) error {
 	t.Helper()
-	r := c.BeginRound()
+	r, err := c.BeginRound(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	var failed error
 	for _, name := range names {
 		if r.Keep(name, 0, 1000) {
@@ -64,7 +67,11 @@ func TestPinnedPiecesStay(t *testing.T) {
 	open(again)
 	fetches(t, again, false, "a", 0, 1000)
 	// A round that was broken off lets go of nothing, a whole one of what it does not name; that is cached from then on.
-	if err := again.BeginRound().End(t.Context(), false); err != nil {
+	broken, err := again.BeginRound(t.Context())
+	if err == nil {
+		err = broken.End(t.Context(), false)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	if pinned, _ := again.Pinned(); pinned != 3*piece {

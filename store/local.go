@@ -153,21 +153,46 @@ func (f *fetching) block(ctx context.Context, t block.Type, key object.Key) erro
 			return nil
 		}
 	}
-	if _, err := s.fetch(ctx, t, s.data, key, s.limit(t)); err != nil {
+	if f.keep != nil {
+		if kept, err := f.put(ctx, t, key, found); kept || err != nil {
+			return err
+		}
+	}
+	if _, err := s.fetch(ctx, t, s.data, key, s.limit(t)); err != nil { // which also looks for other places
 		return err
 	}
 	at, err := s.placeHere(ctx, key)
 	if err != nil || at == nil {
 		return errors.Join(err, ErrNotKept)
 	}
-	if f.keep == nil || f.has(*at) {
-		return nil
+	if f.keep != nil {
+		kept, err := f.put(ctx, t, key, []index.Location{*at})
+		if err == nil && !kept {
+			err = ErrNotKept
+		}
+		return err
 	}
-	sealed, ok := s.opt.Cache.Peek(at.Pack.Object(), at.Entry.Offset, at.Entry.Length)
-	if !ok {
-		return ErrNotKept
+	return nil
+}
+
+// put lets the keeper have a block from the first of some places where it is whole.
+func (f *fetching) put(ctx context.Context, t block.Type, key object.Key, places []index.Location) (kept bool, err error) {
+	for _, l := range places {
+		sealed, ok := f.s.opt.Cache.Peek(l.Pack.Object(), l.Entry.Offset, l.Entry.Length)
+		if !ok {
+			if sealed, err = f.s.nearby.read(ctx, l); err != nil {
+				continue
+			}
+		}
+		if _, err = f.s.sealer.Open(t, f.s.data, key, sealed, f.s.limit(t)); err == nil {
+			f.keep.Keep(l.Pack.Object(), l.Entry.Offset, l.Entry.Length)
+			return true, f.keep.Put(l.Pack.Object(), l.Entry.Offset, l.Entry.Length, sealed)
+		}
 	}
-	return f.keep.Put(at.Pack.Object(), at.Entry.Offset, at.Entry.Length, sealed)
+	if errors.Is(err, backend.ErrUnavailable) || ctx.Err() != nil {
+		return false, errors.Join(err, ctx.Err())
+	}
+	return false, nil
 }
 
 func (f *fetching) has(l index.Location) bool {

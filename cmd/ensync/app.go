@@ -54,7 +54,7 @@ failed or stay out of sync; 4 stopped by the loss guard.`,
 	root.SetErr(a.stderr)
 	root.AddCommand(a.setupCommand(), a.syncCommand(), a.statusCommand(), a.conflictsCommand(), a.resolveCommand(), a.keyCommand(), a.listCommand(), a.catCommand(),
 		a.getCommand(), a.putCommand(), a.mkdirCommand(), a.rmdirCommand(), a.rmCommand(), a.checkCommand(), a.repairCommand(), a.storeCommand(),
-		a.mountCommand(), a.unmountCommand(), a.serverCommand(), a.cacheCommand(), a.doctorCommand())
+		a.mountCommand(), a.unmountCommand(), a.fetchCommand(), a.pinCommand(), a.unpinCommand(), a.serverCommand(), a.cacheCommand(), a.doctorCommand())
 	return root
 }
 

@@ -127,12 +127,28 @@ type status struct {
 	PendingNames int       `json:"pending_names"`
 	PendingBytes uint64    `json:"pending_bytes"`
 	PendingSince string    `json:"pending_since,omitempty"`
+	Content      *content  `json:"content,omitempty"`
 	Issues       int       `json:"issues"`
 	Commit       uint64    `json:"commit,omitempty"`
 	Fingerprint  string    `json:"fingerprint,omitempty"`
 	OthersMade   string    `json:"others_made,omitempty"`
 	OthersSeen   string    `json:"others_seen,omitempty"`
 	RefusedSince string    `json:"refused_since,omitempty"`
+}
+
+// content is where the content of a mounted tree is.
+type content struct {
+	AsOf         string `json:"as_of"`
+	Files        int    `json:"files"`
+	Bytes        uint64 `json:"bytes"`
+	LocalBytes   uint64 `json:"local_bytes"`
+	RemoteBytes  uint64 `json:"remote_bytes"`
+	CacheBytes   int64  `json:"cache_bytes"`
+	CacheLimit   int64  `json:"cache_limit"`
+	PinnedFiles  int    `json:"pinned_files"`
+	PinnedBytes  uint64 `json:"pinned_bytes"`
+	PinnedOnDisk int64  `json:"pinned_on_disk"`
+	PinnedFailed string `json:"pinned_error,omitempty"`
 }
 
 type watching struct {

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
@@ -15,6 +17,7 @@ import (
 //
 //	xattr set FILE NAME VALUE
 //	xattr rm FILE NAME
+//	xattr state|local FILE VALUE      what a mount tells of it in user.ensync.*, at the latest after half a minute
 //	xattr is FILE [NAME=VALUE...]     all that it has in user.*, and nothing else
 func xattrCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
@@ -26,6 +29,8 @@ func xattrCommand(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(unix.Setxattr(path, args[2], []byte(args[3]), 0))
 	case "rm":
 		ts.Check(unix.Removexattr(path, args[2]))
+	case "state", "local":
+		ts.Check(awaitXattr(path, "user.ensync."+args[0], args[2]))
 	case "is":
 		got, err := userXattrs(path)
 		ts.Check(err)
@@ -34,6 +39,20 @@ func xattrCommand(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	default:
 		ts.Fatalf("xattr %s: no such verb", args[0])
+	}
+}
+
+// awaitXattr waits until an attribute has a value.
+func awaitXattr(path, name, want string) error {
+	value := make([]byte, 1000)
+	for start := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		n, err := unix.Getxattr(path, name, value)
+		if err != nil || string(value[:n]) == want {
+			return err
+		}
+		if time.Since(start) > 30*time.Second {
+			return fmt.Errorf("%s of %s is %q, not %q", name, path, value[:n], want)
+		}
 	}
 }
 

@@ -113,7 +113,7 @@ func (a *app) followStatus(ctx context.Context, cfg *config.Config, asJSON bool)
 		if err != nil {
 			return interrupted(ctx, err)
 		}
-		if shown == nil || !reflect.DeepEqual(*shown, st) {
+		if shown == nil || !isSameStatus(*shown, st) {
 			if err := a.showStatus(cfg, st, asJSON); err != nil && err != errOutOfSync {
 				return err
 			}
@@ -123,6 +123,16 @@ func (a *app) followStatus(ctx context.Context, cfg *config.Config, asJSON bool)
 			return interrupted(ctx, err)
 		}
 	}
+}
+
+// isSameStatus compares what is shown, but not when content was counted.
+func isSameStatus(x, y service.Status) bool {
+	if x.Content != nil && y.Content != nil {
+		as := *y.Content
+		as.AsOf = x.Content.AsOf
+		y.Content = &as
+	}
+	return reflect.DeepEqual(x, y)
 }
 
 // showStatus prints a status; the error is errOutOfSync if something is.
@@ -195,6 +205,7 @@ func (a *app) printStatus(cfg *config.Config, st service.Status, seen store.Seen
 		}
 		p("only here", "%s", what)
 	}
+	a.printContent(p, st)
 	var differ, copies, aside []ancestor.Issue
 	for _, i := range st.Issues {
 		switch {
@@ -221,6 +232,28 @@ func (a *app) printStatus(cfg *config.Config, st service.Status, seen store.Seen
 		a.printIssues(aside)
 	}
 	return nil
+}
+
+// printContent tells where the content of a mounted tree is.
+func (a *app) printContent(p func(what, format string, args ...any), st service.Status) {
+	if c := st.Content; c != nil {
+		of := ""
+		if time.Since(c.AsOf) > time.Minute {
+			of = "; counted " + timeText(c.AsOf)
+		}
+		p("content", "%s, %s: %s here, %s only in the store%s", plural(c.Files, "file", "files"), sizeText(int64(c.Bytes)),
+			sizeText(int64(c.Local)), sizeText(int64(c.Bytes-c.Local)), of)
+		p("cache", "%s of %s", sizeText(c.Cache), sizeText(c.CacheMost))
+	}
+	if n := st.Pinned; n.Files > 0 || st.PinError != "" {
+		p("pinned", "%s, %s", plural(n.Files, "file", "files"), sizeText(int64(n.Bytes)))
+	}
+	switch {
+	case st.Pinned.Full:
+		p("not all pinned", "the cache has no room for more of it; raise cache in the table [mount], or unpin something (%s)", st.PinError)
+	case st.PinError != "":
+		p("not all pinned", "%s", st.PinError)
+	}
 }
 
 func (a *app) printIssues(list []ancestor.Issue) {
@@ -265,7 +298,7 @@ func (a *app) printStatusJSON(cfg *config.Config, st service.Status, seen store.
 	if st.Watch != nil {
 		w = &watching{Since: stampText(st.Watch.Since), Method: st.Watch.Method, Reason: st.Watch.Reason, Told: st.Watch.Told}
 	}
-	err := j.write(record{Type: "status", Status: &status{Config: cfg.Dir, Mounted: st.Mounted, Watch: w, Syncing: st.Syncing,
+	err := j.write(record{Type: "status", Status: &status{Content: contentOf(st), Config: cfg.Dir, Mounted: st.Mounted, Watch: w, Syncing: st.Syncing,
 		Paused: st.Paused, LastSync: stampText(st.LastSync), LastError: st.LastError, OfflineSince: stampText(st.Offline),
 		PendingNames: st.Pending.Names, PendingBytes: st.Pending.Bytes,
 		PendingSince: stampText(st.Pending.Since), Failed: st.Failed, Issues: len(st.Issues),
@@ -277,4 +310,14 @@ func (a *app) printStatusJSON(cfg *config.Config, st service.Status, seen store.
 		}
 	}
 	return err
+}
+
+func contentOf(st service.Status) *content {
+	c := st.Content
+	if c == nil {
+		return nil
+	}
+	return &content{AsOf: stampText(c.AsOf), Files: c.Files, Bytes: c.Bytes, LocalBytes: c.Local, RemoteBytes: c.Bytes - c.Local,
+		CacheBytes: c.Cache, CacheLimit: c.CacheMost, PinnedFiles: st.Pinned.Files, PinnedBytes: st.Pinned.Bytes,
+		PinnedOnDisk: c.Pinned, PinnedFailed: st.PinError}
 }

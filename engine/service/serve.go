@@ -122,6 +122,8 @@ func (s *Service) answer(ctx context.Context, req request, report func(engine.Ev
 		}
 		a.Summary, err = s.askEnd(ctx, req.NoSync, report, asked)
 		a.Ended = !errors.Is(err, ErrMounted)
+	case "fetch", "pin", "unpin", "pins":
+		a, err = s.lazy(ctx, req, report)
 	case "pause", "resume":
 		s.mu.Lock()
 		s.paused = req.Op == "pause"

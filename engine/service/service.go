@@ -37,9 +37,12 @@ type Service struct {
 	began   time.Time
 	strict  bool // an error ends it; else it goes on
 
-	syncing   chan struct{} // holds one value while a sync runs
-	kick      chan struct{} // follow should look at what is due
-	unnoticed bool          // the store can't tell of changes; only follow uses it
+	syncing    chan struct{}      // holds one value while a sync runs
+	kick       chan struct{}      // follow should look at what is due
+	mounted    *session.Mounted   // nil if the replica is a directory
+	countAsked chan chan struct{} // see count
+	pinKick    chan struct{}      // see keepPinned
+	unnoticed  bool               // the store can't tell of changes; only follow uses it
 
 	mu         sync.Mutex // guards what follows
 	pace       pace
@@ -50,7 +53,10 @@ type Service struct {
 	lastErr    error        // of the last sync; nil: it went through
 	since      time.Time    // when the store went out of reach; zero: it is in reach
 	paused     bool
-	waiting    []net.Conn // of who asked for the end, and waits until it has come
+	content    Content        // as last counted
+	pinned     session.Pinned // as of the last round
+	pinErr     error          // of that
+	waiting    []net.Conn     // of who asked for the end, and waits until it has come
 }
 
 // Mount is what shows the tree to the kernel. fusefs.Server is one.
@@ -88,7 +94,7 @@ func Open(ctx context.Context, st *session.Store, opt Options) (*Service, error)
 	if err != nil {
 		return nil, err
 	}
-	s.tree, s.pace.longest = m.Tree, st.Config.Mount.Interval
+	s.tree, s.mounted, s.pace.longest = m.Tree, m, st.Config.Mount.Interval
 	return s, nil
 }
 
@@ -108,6 +114,7 @@ func Watch(st *session.Store, r *session.Replica, opt Options) (*Service, error)
 func open(st *session.Store, r *session.Replica, opt Options) (*Service, error) {
 	st.ForgetEarly() // who asks for a sync wants to see what was in the store when they asked
 	s := &Service{store: st, replica: r, opt: opt, began: time.Now(), syncing: make(chan struct{}, 1), kick: make(chan struct{}, 1),
+		countAsked: make(chan chan struct{}), pinKick: make(chan struct{}, 1),
 		pace: pace{settle: opt.Settle, poll: firstPoll, slowest: slowestPoll[st.Config.General.Server.Kind]}}
 	path, err := socketPath(st.Config.Dir)
 	if err == nil {
@@ -146,6 +153,8 @@ func (s *Service) Run(ctx context.Context, m Mount) error {
 	asked := make(chan *ending)
 	var background sync.WaitGroup
 	background.Go(func() { s.accept(run, asked) })
+	background.Go(func() { s.count(run) })
+	background.Go(func() { s.keepPinned(run) })
 	if s.pace.longest > 0 { // else only on request
 		background.Go(func() { s.follow(run, s.inBackground) })
 	}
@@ -277,6 +286,12 @@ func (s *Service) Sync(ctx context.Context, req session.Request) (engine.Summary
 	}
 	err = s.synced(req, root, sum, err)
 	s.kickNow()
+	if s.mounted != nil && err == nil && (sum.In != engine.Counts{} || sum.Out != engine.Counts{} || s.lacksPinned()) {
+		s.kickPins()
+		s.mu.Lock()
+		s.content.stale = true
+		s.mu.Unlock()
+	}
 	return sum, err
 }
 
@@ -329,6 +344,9 @@ type Status struct {
 	Pending   Pending          `json:"pending"`                // what is only on this machine
 	Failed    string           `json:"failed,omitempty"`       // why the tree takes no more changes; mount again
 	Issues    []ancestor.Issue `json:"issues"`                 // what is not in sync, and why
+	Content   *Content         `json:"content,omitempty"`      // of a mounted tree; nil: not counted yet
+	Pinned    session.Pinned   `json:"pinned"`                 // of a mounted tree
+	PinError  string           `json:"pin_error,omitempty"`    // why not all that is pinned is here
 }
 
 // Watching tells how changes are noticed.
@@ -362,10 +380,17 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 		if tree.Err != nil {
 			st.Failed = tree.Err.Error()
 		}
+		if c := s.counted(ctx); !c.AsOf.IsZero() {
+			st.Content = &c
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.Paused, st.LastSync, st.Offline = s.paused, s.last, s.since
+	st.Pinned = s.pinned
+	if s.pinErr != nil {
+		st.PinError = s.pinErr.Error()
+	}
 	if s.lastErr != nil {
 		st.LastError = s.lastErr.Error()
 	}

@@ -29,6 +29,7 @@ type request struct {
 	Workers     int    `json:"workers,omitempty"`
 	NoSync      bool   `json:"no_sync,omitempty"`
 
+	Paths    [][]byte   `json:"paths,omitempty"` // of "fetch", "pin", "unpin", which are about content, as "pins" is
 	Estimate bool       `json:"estimate,omitempty"`
 	Resolve  []decision `json:"resolve,omitempty"`
 }
@@ -74,6 +75,7 @@ type answer struct {
 	Summary engine.Summary `json:"summary"`
 	Status  *Status        `json:"status,omitempty"`
 	Error   *wireError     `json:"error,omitempty"`
+	Paths   [][]byte       `json:"paths,omitempty"`
 	Ended   bool           `json:"ended,omitempty"` // the tree is unmounted; the connection ends with the service
 }
 

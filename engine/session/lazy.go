@@ -35,15 +35,13 @@ type Pinned struct {
 // Fetch brings the content of files, and of all files below directories, to this machine. A file that fails is reported and
 // counted, and the others go on. It fetches nothing if that would be more than the cache can hold.
 func (m *Mounted) Fetch(ctx context.Context, paths []string, report func(engine.Event)) (engine.Summary, error) {
-	var files []worktree.File
+	all := newFileSet(nil)
 	for _, path := range paths {
-		if err := m.Tree.Files(ctx, path, func(f worktree.File) error {
-			files = append(files, f)
-			return nil
-		}); err != nil {
+		if err := m.Tree.Files(ctx, path, all.add); err != nil {
 			return engine.Summary{}, err
 		}
 	}
+	files := all.list
 	pinned, _ := m.store.cache.Pinned()
 	if need, room := total(files), m.store.Config.Mount.Cache-pinned; need > room {
 		return engine.Summary{}, fmt.Errorf("fetch: %d bytes are more than the cache keeps of what is not pinned, which is %d; "+
@@ -54,30 +52,24 @@ func (m *Mounted) Fetch(ctx context.Context, paths []string, report func(engine.
 
 // Pin pins files, and directories with all that is or will be in them. Nothing is pinned if it is more than may be.
 func (m *Mounted) Pin(ctx context.Context, paths []string) error {
-	var fresh []string
-	undo := func(err error) error {
-		for _, path := range fresh {
-			_, undoing := m.Tree.Unpin(ctx, path)
-			err = errors.Join(err, undoing)
-		}
+	was, err := m.pinnedFiles(ctx)
+	if err != nil {
 		return err
 	}
+	all := newFileSet(was)
 	for _, path := range paths {
-		is, err := m.Tree.Pin(ctx, path)
-		if err != nil {
-			return undo(err)
-		}
-		if is {
-			fresh = append(fresh, path)
+		if err := m.Tree.Files(ctx, path, all.add); err != nil {
+			return err
 		}
 	}
-	files, err := m.pinnedFiles(ctx)
-	if err != nil {
-		return undo(err)
+	if _, most := m.store.cache.Pinned(); len(all.list) > len(was) && total(all.list) > most {
+		return fmt.Errorf("pin: all that is pinned would be %d bytes, and %d may be, nine tenths of the cache; "+
+			"raise cache in the table [mount] of %s, or pin less", total(all.list), most, m.configFile())
 	}
-	if _, most := m.store.cache.Pinned(); total(files) > most && len(fresh) > 0 {
-		return undo(fmt.Errorf("pin: all that is pinned would be %d bytes, and %d may be, nine tenths of the cache; "+
-			"raise cache in the table [mount] of %s, or pin less", total(files), most, m.configFile()))
+	for _, path := range paths {
+		if err := m.Tree.Pin(ctx, path); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -124,25 +116,41 @@ func (m *Mounted) KeepPinned(ctx context.Context, report func(engine.Event)) (Pi
 	return p, sum, errors.Join(err, round.End(ctx, sum.Failed == 0 && (err == nil || p.Full)))
 }
 
-// pinnedFiles lists the files that are pinned, each once. What is pinned and not there is passed over.
-func (m *Mounted) pinnedFiles(ctx context.Context) (files []worktree.File, err error) {
-	seen := map[string]bool{}
+// pinnedFiles lists the files that are pinned. What is pinned and not there is passed over.
+func (m *Mounted) pinnedFiles(ctx context.Context) ([]worktree.File, error) {
+	all := newFileSet(nil)
 	pins, err := m.Pins(ctx)
 	for _, path := range pins {
 		if err == nil {
-			err = m.Tree.Files(ctx, path, func(f worktree.File) error {
-				if !seen[f.Path] {
-					files = append(files, f)
-				}
-				seen[f.Path] = true
-				return nil
-			})
+			err = m.Tree.Files(ctx, path, all.add)
 		}
 		if errors.Is(err, replica.ErrNotExist) {
 			err = nil
 		}
 	}
-	return files, err
+	return all.list, err
+}
+
+// fileSet holds each file once.
+type fileSet struct {
+	list []worktree.File
+	has  map[string]bool
+}
+
+func newFileSet(files []worktree.File) *fileSet {
+	s := &fileSet{has: map[string]bool{}}
+	for _, f := range files {
+		s.add(f)
+	}
+	return s
+}
+
+func (s *fileSet) add(f worktree.File) error {
+	if !s.has[f.Path] {
+		s.has[f.Path] = true
+		s.list = append(s.list, f)
+	}
+	return nil
 }
 
 func total(files []worktree.File) (sum int64) {

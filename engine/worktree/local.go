@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"strings"
 
 	"ensync/store/object"
 )
@@ -12,12 +11,11 @@ import (
 // Extended attributes by which a file tells of itself. They can be read by who knows them, and are not listed: nothing that
 // copies a file with its attributes would find them, or carry one elsewhere as if it meant something there.
 const (
-	toldPrefix = "user.ensync."
-	stateXattr = toldPrefix + "state" // see State
-	localXattr = toldPrefix + "local" // bytes of the file that can be read without the store
+	stateXattr = "user.ensync.state" // see State
+	localXattr = "user.ensync.local" // bytes of the file that can be read without the store
 )
 
-func toldXattr(name string) bool { return strings.HasPrefix(name, toldPrefix) }
+func toldXattr(name string) bool { return name == stateXattr || name == localXattr }
 
 func (t *Tree) tellXattr(ctx context.Context, ino Ino, name string) ([]byte, error) {
 	s, err := t.State(ctx, ino)

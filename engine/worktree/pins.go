@@ -41,10 +41,10 @@ func namesOfPins(d *inode) []string {
 	return strings.FieldsFunc(string(d.xattrs[pinnedNames]), func(r rune) bool { return r == 0 })
 }
 
-// Pin marks a file, or a directory and all that is or will be in it, as to be kept on this machine, and reports whether it was
-// not before. It fetches nothing. It is durable when Pin returns.
-func (t *Tree) Pin(ctx context.Context, path string) (fresh bool, err error) {
-	return t.setPin(ctx, "pin", path, func(d, n *inode, name string) ([]op, error) {
+// Pin marks a file, or a directory and all that is or will be in it, as to be kept on this machine. It fetches nothing. It is
+// durable when Pin returns.
+func (t *Tree) Pin(ctx context.Context, path string) error {
+	_, err := t.setPin(ctx, "pin", path, func(d, n *inode, name string) ([]op, error) {
 		if n == nil {
 			return nil, replica.ErrNotExist
 		}
@@ -60,6 +60,7 @@ func (t *Tree) Pin(ctx context.Context, path string) (fresh bool, err error) {
 		}
 		return []op{pinOp(d, pinnedNames, encodeNames(append(names, name)))}, nil
 	})
+	return err
 }
 
 // Unpin takes the marks of Pin away, for a directory also those below it. It reports whether there were any.

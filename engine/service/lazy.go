@@ -20,7 +20,7 @@ type Content struct {
 
 const (
 	countPatience = time.Second // how long a status waits for a new count
-	countShare    = 20              // counting takes at most one part in so many of the time, unless it is quick
+	countShare    = 20          // counting takes at most one part in so many of the time, unless it is quick
 	countAge      = 2 * time.Second
 
 	pinShare  = 20               // as countShare, of looking after what is pinned

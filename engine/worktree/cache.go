@@ -3,6 +3,7 @@ package worktree
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 
 	"ensync/store/object"
@@ -14,7 +15,7 @@ func (t *Tree) get(ino Ino) (*inode, error) {
 		n.used = true
 		return n, nil
 	}
-	if t.gone[ino] || t.savingGone[ino] {
+	if ino >= t.unsavedFrom || t.gone[ino] || t.savingGone[ino] {
 		return nil, syscall.ESTALE
 	}
 	n, err := t.cat.inode(ino)
@@ -27,6 +28,43 @@ func (t *Tree) get(ino Ino) (*inode, error) {
 	n.used = true
 	t.inodes[ino] = n
 	return n, nil
+}
+
+// When a run of numbers is read with one query: how many it has at least, and how far apart two of them are at most.
+const (
+	minRun = 4
+	maxGap = 8
+)
+
+// loadChildren brings what a directory's names mean into memory, with a query for each run of numbers rather than for
+// each. t.mu is held.
+func (t *Tree) loadChildren(d *inode) error {
+	var missing []Ino
+	for _, e := range d.dir.names {
+		if e.ino != 0 && e.ino < t.unsavedFrom && t.inodes[e.ino] == nil {
+			missing = append(missing, e.ino)
+		}
+	}
+	slices.Sort(missing)
+	for len(missing) > 0 {
+		n := 1
+		for n < len(missing) && missing[n]-missing[n-1] <= maxGap {
+			n++
+		}
+		run := missing[:n]
+		missing = missing[n:]
+		if n < minRun { // get will find it
+			continue
+		}
+		err := t.cat.inodes(run[0], run[n-1], func(ino Ino) bool {
+			_, wanted := slices.BinarySearch(run, ino)
+			return wanted && !t.gone[ino] && !t.savingGone[ino]
+		}, func(n *inode) { t.inodes[n.ino] = n })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // getDir returns a directory with its names loaded.

@@ -17,10 +17,10 @@ import (
 // everything about inodes is sealed; a row is found by the number of an inode or by a keyed pseudonym.
 type catalogue struct {
 	*sealer
-	path                    string
-	db                      *sql.DB
-	inodeQ, extentQ, namesQ *sql.Stmt
-	writer                  *sql.Conn
+	path                            string
+	db                              *sql.DB
+	inodeQ, rangeQ, extentQ, namesQ *sql.Stmt
+	writer                          *sql.Conn
 }
 
 // schemaVersion is PRAGMA user_version of a catalogue that this version reads.
@@ -107,6 +107,7 @@ func (c *catalogue) start(ctx context.Context) (p progress, fresh bool, err erro
 		text string
 	}{
 		{&c.inodeQ, "SELECT rec FROM inode WHERE ino = ?"},
+		{&c.rangeQ, "SELECT ino, rec FROM inode WHERE ino BETWEEN ? AND ?"},
 		{&c.extentQ, "SELECT region, rec FROM extent WHERE ino = ? ORDER BY region"},
 		{&c.namesQ, "SELECT nkey, rec FROM dentry WHERE pkey = ?"},
 	} {
@@ -164,6 +165,34 @@ func (c *catalogue) inode(ino Ino) (*inode, error) {
 		return nil, fmt.Errorf("catalogue %s: inode %d: %w", c.path, ino, err)
 	}
 	return n, nil
+}
+
+// inodes loads those of a range of numbers that are wanted.
+func (c *catalogue) inodes(first, last Ino, wanted func(Ino) bool, found func(*inode)) error {
+	rows, err := c.rangeQ.Query(int64(first), int64(last))
+	if err != nil {
+		return fmt.Errorf("catalogue %s: %w", c.path, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var ino int64
+		var rec sql.RawBytes
+		if err := rows.Scan(&ino, &rec); err != nil {
+			return fmt.Errorf("catalogue %s: %w", c.path, err)
+		}
+		if !wanted(Ino(ino)) {
+			continue
+		}
+		n, err := c.decodeInode(Ino(ino), rec)
+		if err != nil {
+			return fmt.Errorf("catalogue %s: inode %d: %w", c.path, ino, err)
+		}
+		found(n)
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("catalogue %s: %w", c.path, err)
+	}
+	return nil
 }
 
 func (c *catalogue) decodeInode(ino Ino, rec []byte) (*inode, error) {

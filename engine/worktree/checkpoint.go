@@ -76,7 +76,7 @@ func (t *Tree) checkpoint(ctx context.Context) error {
 // collect encodes everything that differs from the catalogue, as it is recorded. t.mu is held.
 func (t *Tree) collect(lsn journal.LSN) *batch {
 	b := &batch{progress: progress{lsn, t.next}, savedGone: t.gone}
-	t.gone, t.savingGone = map[Ino]bool{}, b.savedGone
+	t.gone, t.savingGone, t.unsavedFrom = map[Ino]bool{}, b.savedGone, t.next
 	for ino := range b.savedGone {
 		b.gone = append(b.gone, ino)
 	}

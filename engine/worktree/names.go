@@ -91,6 +91,9 @@ func (t *Tree) ReadDir(ctx context.Context, ino Ino) ([]DirEntry, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := t.loadChildren(d); err != nil {
+		return nil, err
+	}
 	out := make([]DirEntry, 0, d.dir.live)
 	for name, e := range d.dir.names {
 		if e.ino == 0 {

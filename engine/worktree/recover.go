@@ -27,9 +27,7 @@ func (t *Tree) recover(ctx context.Context, dir string, key [32]byte) error {
 			"whole from its beginning; otherwise restore the state directory", err, catalogueName)
 	}
 	t.cat = cat
-	if at.next > t.next {
-		t.next = at.next
-	}
+	t.next, t.unsavedFrom = max(t.next, at.next), max(t.next, at.next)
 	if has, err := cat.hasRows(ctx); err != nil || fresh && has {
 		return fmt.Errorf("catalogue: rows without a state: %w; move %s* away", err, catalogueName)
 	}

@@ -45,22 +45,23 @@ type Tree struct {
 	saving sync.Mutex
 	tidyAt time.Time // when tidy may try again; only Tick uses it
 
-	mu         sync.Mutex
-	broken     error
-	inodes     map[Ino]*inode
-	dirty      map[Ino]*inode           // unsaved
-	gone       map[Ino]bool             // since the last checkpoint
-	savingGone map[Ino]bool             // in the checkpoint that is being written
-	orphans    map[Ino]bool             // inodes without a name
-	refs       map[Ino]uint64           // the kernel's
-	shown      map[Ino]map[string]shown // by directory and name
-	untold     map[place]int            // names of which the kernel does not know yet that they mean another inode
-	isShown    bool                     // somebody asked for notices
-	origins    map[Ino]string           // where directories that were moved were agreed to be; see leaves
-	heirs      map[Ino]bool             // edited since the reconciler took their name; see heir
-	pinned     map[Ino]bool             // directories that say what is pinned
-	next       Ino
-	trimAt     int // see trim
+	mu          sync.Mutex
+	broken      error
+	inodes      map[Ino]*inode
+	dirty       map[Ino]*inode           // unsaved
+	gone        map[Ino]bool             // since the last checkpoint
+	savingGone  map[Ino]bool             // in the checkpoint that is being written
+	orphans     map[Ino]bool             // inodes without a name
+	refs        map[Ino]uint64           // the kernel's
+	shown       map[Ino]map[string]shown // by directory and name
+	untold      map[place]int            // names of which the kernel does not know yet that they mean another inode
+	isShown     bool                     // somebody asked for notices
+	origins     map[Ino]string           // where directories that were moved were agreed to be; see leaves
+	heirs       map[Ino]bool             // edited since the reconciler took their name; see heir
+	pinned      map[Ino]bool             // directories that say what is pinned
+	next        Ino
+	unsavedFrom Ino // inodes of this number and higher are not in the catalogue
+	trimAt      int // see trim
 
 	pending          []waiter // have changes that no record holds, oldest first
 	ram              int64    // bytes of dirty extents

@@ -48,7 +48,7 @@ func Mount(ctx context.Context, tree Tree, opt Options) (*Server, error) {
 		mountPoint: mountPoint,
 		kernel:     kernel,
 		requests:   r,
-		notices:    newNotifier(kernel, tree),
+		notices:    newNotifier(kernel, tree, newReenactor(tree, &r.stage, mountPoint, opt.Reenact)),
 		done:       make(chan struct{}),
 	}
 	go s.serve()
@@ -103,7 +103,11 @@ func (s *Server) unmount(ctx context.Context, mode unmountMode) error {
 	default:
 	}
 	result := make(chan error, 1)
-	go func() { result <- unmountPath(s.mountPoint, mode) }()
+	go func() {
+		resume := s.notices.events.pause()
+		defer resume()
+		result <- unmountPath(s.mountPoint, mode)
+	}()
 	select {
 	case <-ctx.Done():
 		return fmt.Errorf("unmount %s: %w", s.mountPoint, ctx.Err())

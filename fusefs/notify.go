@@ -24,6 +24,7 @@ type invalidator interface {
 type notifier struct {
 	kernel  invalidator
 	tree    Tree
+	events  *reenactor // nil: nobody is told
 	notices <-chan worktree.Notice
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -32,9 +33,9 @@ type notifier struct {
 
 // newNotifier tells a kernel of a tree's changes until stop. What the kernel answers does not matter: it says ENOENT when
 // it had nothing to forget.
-func newNotifier(kernel *fuse.Server, tree Tree) *notifier {
+func newNotifier(kernel *fuse.Server, tree Tree, events *reenactor) *notifier {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &notifier{kernel: fuseKernel{kernel}, tree: tree, notices: tree.Notices(), ctx: ctx, cancel: cancel,
+	return &notifier{kernel: fuseKernel{kernel}, tree: tree, events: events, notices: tree.Notices(), ctx: ctx, cancel: cancel,
 		stopped: make(chan struct{})}
 }
 
@@ -68,6 +69,7 @@ func (n *notifier) run() {
 func (n *notifier) stop() {
 	n.cancel()
 	<-n.stopped
+	n.events.stop()
 }
 
 // tell passes on a notice and those that wait behind it. A directory's listing is invalidated once, after its entries:
@@ -84,7 +86,11 @@ func (n *notifier) tell(first worktree.Notice) {
 	}
 	seen := make(map[worktree.Ino]bool)
 	var parents []worktree.Ino
+	var changes []change
 	for _, notice := range batch {
+		if notice.Name != "" {
+			changes = append(changes, n.events.note(notice))
+		}
 		n.one(notice)
 		n.tree.Passed(notice)
 		if notice.Name != "" && !seen[notice.Parent] {
@@ -100,6 +106,7 @@ func (n *notifier) tell(first worktree.Notice) {
 			close(notice.Told)
 		}
 	}
+	n.events.add(changes)
 }
 
 func poll(c <-chan worktree.Notice) (worktree.Notice, bool) {

@@ -30,6 +30,10 @@ type Options struct {
 	// NoCache makes the kernel ask every time. A mount must behave the same with it, only slower: where it does not, a
 	// notice is missing.
 	NoCache bool
+	// Reenact is the command line, the program's name first, with which the running program shall start itself to call the
+	// function Reenact, so that programs that watch a directory are told of changes by the reconciler (Linux only). Without it
+	// they see only what is changed through the mount.
+	Reenact []string
 	// OnError, if set, is told of each request that ends with EIO because the tree failed, or because a handler panicked
 	// (then ino is 0). It is called concurrently and must not wait. The text of a tree's error may hold names of files.
 	OnError func(op string, ino worktree.Ino, err error)

@@ -36,6 +36,7 @@ type requests struct {
 	zeroMessage atomic.Bool
 	counts      counters
 	dirs        openDirs
+	stage       stage
 	unmounted   chan struct{}
 }
 
@@ -131,6 +132,11 @@ func (r *requests) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string,
 	if len(name) > maxName {
 		return fuse.Status(syscall.ENAMETOOLONG)
 	}
+	if acted := r.stage.on(h); acted != nil {
+		if s, done := r.lookupActed(ctx, acted, h, name, out); done {
+			return s
+		}
+	}
 	a, err := r.tree.Lookup(ctx, worktree.Ino(h.NodeId), name)
 	if toErrno(err) == syscall.ENOENT && r.cache > 0 {
 		out.NodeId = 0 // the kernel remembers that there is no such name
@@ -146,14 +152,20 @@ func (r *requests) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string,
 
 func (r *requests) Forget(ino, lookups uint64) {
 	r.counts[opForget].Add(1)
+	if ino >= ghost {
+		return
+	}
 	r.tree.Forget(worktree.Ino(ino), lookups)
 }
 
 func (r *requests) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	ctx := r.begin(opGetattr)
-	a, err := r.tree.GetAttr(ctx, worktree.Ino(in.NodeId))
+	return r.getAttr(r.begin(opGetattr), opGetattr, in.NodeId, out)
+}
+
+func (r *requests) getAttr(ctx context.Context, o op, ino uint64, out *fuse.AttrOut) fuse.Status {
+	a, err := r.tree.GetAttr(ctx, worktree.Ino(ino))
 	if err != nil {
-		return r.status(opGetattr, in.NodeId, err)
+		return r.status(o, ino, err)
 	}
 	out.SetTimeout(r.cache)
 	fillAttr(a, &out.Attr)
@@ -168,6 +180,9 @@ func (r *requests) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse
 	ctx, refused := r.beginChange(opSetattr)
 	if refused != fuse.OK {
 		return refused
+	}
+	if r.stage.on(&in.InHeader) != nil {
+		return r.getAttr(ctx, opSetattr, in.NodeId, out)
 	}
 	change := setAttr(in)
 	if in.Valid&asked == 0 { // chown(-1, -1), or what is left of it: a chown to the same owner
@@ -258,6 +273,9 @@ func staleIfExists(s fuse.Status) fuse.Status {
 }
 
 func (r *requests) Mknod(cancel <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
+	if acted := r.stage.on(&in.InHeader); acted != nil {
+		return r.makeActed(context.Background(), opMknod, acted, &in.InHeader, name, out, syscall.S_IFREG)
+	}
 	ctx, refused := r.beginChange(opMknod, name)
 	if refused != fuse.OK {
 		return refused
@@ -274,6 +292,9 @@ func (r *requests) Mknod(cancel <-chan struct{}, in *fuse.MknodIn, name string, 
 }
 
 func (r *requests) Mkdir(cancel <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
+	if acted := r.stage.on(&in.InHeader); acted != nil {
+		return r.makeActed(context.Background(), opMkdir, acted, &in.InHeader, name, out, syscall.S_IFDIR)
+	}
 	ctx, refused := r.beginChange(opMkdir, name)
 	if refused != fuse.OK {
 		return refused
@@ -282,6 +303,9 @@ func (r *requests) Mkdir(cancel <-chan struct{}, in *fuse.MkdirIn, name string, 
 }
 
 func (r *requests) Symlink(cancel <-chan struct{}, h *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
+	if acted := r.stage.on(h); acted != nil {
+		return r.makeActed(context.Background(), opSymlink, acted, h, name, out, syscall.S_IFLNK)
+	}
 	ctx, refused := r.beginChange(opSymlink, name)
 	if refused != fuse.OK {
 		return refused
@@ -339,6 +363,9 @@ func (r *requests) Link(cancel <-chan struct{}, in *fuse.LinkIn, name string, ou
 }
 
 func (r *requests) Unlink(cancel <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
+	if acted := r.stage.on(h); acted != nil {
+		return r.removeActed(context.Background(), opUnlink, acted, h, name)
+	}
 	ctx, refused := r.beginChange(opUnlink, name)
 	if refused != fuse.OK {
 		return refused
@@ -347,6 +374,9 @@ func (r *requests) Unlink(cancel <-chan struct{}, h *fuse.InHeader, name string)
 }
 
 func (r *requests) Rmdir(cancel <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
+	if acted := r.stage.on(h); acted != nil {
+		return r.removeActed(context.Background(), opRmdir, acted, h, name)
+	}
 	ctx, refused := r.beginChange(opRmdir, name)
 	if refused != fuse.OK {
 		return refused

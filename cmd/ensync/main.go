@@ -11,7 +11,12 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"ensync/fusefs"
 )
+
+// eventsName is the name that a mount gives its process that tells watchers of changes.
+const eventsName = "ensync-events"
 
 func main() { os.Exit(run()) }
 
@@ -22,6 +27,12 @@ func run() int {
 	ctx, stop := interruptible(os.Stderr)
 	defer stop()
 	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	if os.Args[0] == eventsName {
+		if fusefs.Reenact(os.Stdin, os.Stdout) != nil {
+			return exitFailed
+		}
+		return 0
+	}
 	if isMountHelper(os.Args) {
 		return a.mountHelper(ctx, os.Args[1:])
 	}

@@ -236,7 +236,7 @@ func (a *app) serveStore(ctx context.Context, st *session.Store, point string, o
 	}
 	closing := context.WithoutCancel(ctx)
 	server, err := fusefs.Mount(ctx, svc.Tree(), fusefs.Options{MountPoint: point, AllowOther: o.allowOther, ReadOnly: o.readOnly,
-		MountOptions: o.options, FsName: st.Config.Dir, OnError: svc.Failed})
+		MountOptions: o.options, FsName: st.Config.Dir, OnError: svc.Failed, Reenact: []string{eventsName}})
 	if err != nil {
 		return errors.Join(err, svc.Close(closing))
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"ensync": main, mountHelperName: main})
+	testscript.Main(m, map[string]func(){"ensync": main, mountHelperName: main, eventsName: main})
 }
 
 // scriptCommands are those that scripts have beside the usual ones.

@@ -52,7 +52,7 @@ func (b *bench) eachPrefix(first int, records [][]byte, check func(*bench)) {
 func TestEveryPrefix(t *testing.T) {
 	opt := testOptions()
 	clock := &clock{now: time.Unix(1e9, 0)}
-	opt.Now = clock.Now
+	opt.Now, opt.Delay = clock.Now, time.Second
 	opt.Checkpoint = time.Hour
 	b := newBench(t, opt)
 	tick := func() {

@@ -185,7 +185,7 @@ func (t *Tree) killPriv(n *inode) {
 // everything is, since syncfs(2) is not passed on to us.
 func (t *Tree) Fsync(ctx context.Context, ino Ino) error {
 	if ino == RootIno {
-		return t.Sync(ctx)
+		return t.SyncAll(ctx)
 	}
 	t.mu.Lock()
 	n, err := t.get(ino)

@@ -209,8 +209,8 @@ func (t *Tree) seal(n *inode, off uint64, data []byte) error {
 }
 
 // flushDue flushes what must be durable soon: everything, if anything has waited for half of Options.Delay, so that what
-// comes together is made durable by one fdatasync. A file that is being rewritten waits until nothing was written to it for
-// the whole of Options.Delay, but not for ever. It reports whether there was anything.
+// comes together is made durable by one fdatasync. A file that is being rewritten waits until something was written to it,
+// and then nothing for the whole of Options.Delay, but not for ever. It reports whether there was anything.
 func (t *Tree) flushDue(now time.Time) (flushed bool, err error) {
 	any := false
 	for _, w := range t.pending {
@@ -218,10 +218,10 @@ func (t *Tree) flushDue(now time.Time) (flushed bool, err error) {
 			break
 		}
 	}
-	err = t.flushWhere(func(p *pending) bool {
-		due := any
+	err = t.flushWhere(func(n *inode) bool {
+		due, p := any, &n.pend
 		if p.old != nil {
-			due = now.Sub(p.latest) >= t.opt.Delay || now.Sub(p.since) >= rewriteDelay*t.opt.Delay
+			due = n.size > 0 && now.Sub(p.latest) >= t.opt.Delay || now.Sub(p.since) >= rewriteDelay*t.opt.Delay
 		}
 		flushed = flushed || due
 		return due
@@ -231,18 +231,18 @@ func (t *Tree) flushDue(now time.Time) (flushed bool, err error) {
 
 // flushAll flushes everything, with files that are being rewritten or without.
 func (t *Tree) flushAll(rewritten bool) error {
-	return t.flushWhere(func(p *pending) bool { return rewritten || p.old == nil }, t.flush)
+	return t.flushWhere(func(n *inode) bool { return rewritten || n.pend.old == nil }, t.flush)
 }
 
 // flushWhere calls flush for the waiting inodes for which due holds. One that fails goes on waiting, and does not stop
 // others.
-func (t *Tree) flushWhere(due func(*pending) bool, flush func(*inode) error) (err error) {
+func (t *Tree) flushWhere(due func(*inode) bool, flush func(*inode) error) (err error) {
 	keep := t.pending[:0]
 	for _, w := range t.pending {
 		if w.void() {
 			continue
 		}
-		if due(&w.pend) {
+		if due(w.inode) {
 			if e := flush(w.inode); err == nil {
 				err = e
 			}
@@ -263,7 +263,7 @@ func (t *Tree) relieve() error {
 	if t.ram <= t.opt.Buffer {
 		return nil
 	}
-	return t.flushWhere(func(*pending) bool { return t.ram > t.opt.Buffer/2 }, func(n *inode) error {
+	return t.flushWhere(func(*inode) bool { return t.ram > t.opt.Buffer/2 }, func(n *inode) error {
 		if n.pend.old == nil {
 			return t.flush(n)
 		}

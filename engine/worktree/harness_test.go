@@ -114,7 +114,7 @@ type bench struct {
 
 // testOptions are small, so that everything that happens with size happens in tests.
 func testOptions() Options {
-	return Options{NoTimer: true, Journal: journal.Options{SegmentSize: 1 << 20}, Inodes: 64, Reserve: 1}
+	return Options{NoTimer: true, Journal: journal.Options{SegmentSize: 1 << 20}, Inodes: 64, Reserve: 1, Delay: 20 * time.Millisecond}
 }
 
 func newBench(t testing.TB, opt Options) *bench {
@@ -153,6 +153,9 @@ func (b *bench) ok(err error) {
 		b.Fatal(err)
 	}
 }
+
+// Sync makes everything durable.
+func (b *bench) Sync(ctx context.Context) error { return b.SyncAll(ctx) }
 
 // crash leaves the directory as a power cut now would at the kindest: what the process has handed to the kernel is
 // there. It opens the copy.

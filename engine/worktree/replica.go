@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"ensync/engine/replica"
 	"ensync/store/object"
@@ -44,14 +45,15 @@ func wrap(verb, path string, err error) error {
 }
 
 // List returns the entries of a directory, sorted by name. Content is known if it came from the store or was hashed
-// and has not changed since; in all other cases the file is remembered as it is now.
+// and has not changed since; in all other cases the file is remembered as it is now. A file that is being rewritten at
+// this moment is shown as it was before, if a short wait does not see the end of it.
 func (t *Tree) List(ctx context.Context, dir string) ([]object.Entry, error) {
+	if err := t.awaitRewrites(ctx, dir); err != nil {
+		return nil, wrap("list", dir, err)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	defer t.trim()
-	if err := ctx.Err(); err != nil {
-		return nil, wrap("list", dir, err)
-	}
 	t.rescueEdited()
 	d, _, err := t.resolve(dir)
 	if err != nil {
@@ -68,6 +70,11 @@ func (t *Tree) List(ctx context.Context, dir string) ([]object.Entry, error) {
 		if err != nil {
 			return nil, wrap("list", replica.Join(dir, name), err)
 		}
+		if n.pend.old != nil && !t.isRewriting(n) {
+			if err := t.flush(n); err != nil {
+				return nil, wrap("list", replica.Join(dir, name), err)
+			}
+		}
 		fresh = fresh || e.fresh
 		entries = append(entries, t.show(d, n, name))
 	}
@@ -78,6 +85,34 @@ func (t *Tree) List(ctx context.Context, dir string) ([]object.Entry, error) {
 	}
 	slices.SortFunc(entries, func(a, b object.Entry) int { return strings.Compare(a.Name, b.Name) })
 	return entries, nil
+}
+
+// isRewriting reports whether a file was emptied, and it or its new content changed so lately that there may be more to come.
+func (t *Tree) isRewriting(n *inode) bool {
+	return n.pend.old != nil && t.opt.Now().Sub(n.pend.latest) < t.opt.Delay/4
+}
+
+// awaitRewrites waits until no file in a directory is being rewritten, but not for long.
+func (t *Tree) awaitRewrites(ctx context.Context, dir string) error {
+	for range 8 {
+		t.mu.Lock()
+		d, _, err := t.resolve(dir)
+		some := err == nil && slices.ContainsFunc(t.pending, func(w waiter) bool {
+			return !w.void() && t.isRewriting(w.inode) && slices.ContainsFunc(w.links, func(l place) bool { return l.dir == d.ino })
+		})
+		t.mu.Unlock()
+		if !some {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(t.opt.Delay / 8):
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return ctx.Err()
 }
 
 // Dirty reports whether anything in dir or below changed since it was settled. It takes a look at each directory of
@@ -160,8 +195,10 @@ func (s *snapshot) Close() error {
 }
 
 func (t *Tree) snapshot(ctx context.Context, n *inode) (*snapshot, error) {
-	if err := t.flush(n); err != nil { // so that no copy of what is dirty has to be made
-		return nil, err
+	if n.pend.old == nil {
+		if err := t.flush(n); err != nil { // so that no copy of what is dirty has to be made
+			return nil, err
+		}
 	}
 	return &snapshot{ctx: ctx, t: t, view: t.view(n, 0, n.size), size: n.size}, nil
 }
@@ -256,12 +293,18 @@ func (t *Tree) hash(ctx context.Context, dir string, e object.Entry) (object.Ent
 	return e, err
 }
 
-// Sync makes everything durable that the tree holds now.
-func (t *Tree) Sync(ctx context.Context) error {
+// Sync makes everything durable that List may have shown, which is all but the unfinished content of files that are being
+// rewritten.
+func (t *Tree) Sync(ctx context.Context) error { return t.sync(ctx, false) }
+
+// SyncAll makes everything durable that the tree holds now.
+func (t *Tree) SyncAll(ctx context.Context) error { return t.sync(ctx, true) }
+
+func (t *Tree) sync(ctx context.Context, rewritten bool) error {
 	t.mu.Lock()
 	err := t.broken
 	if err == nil {
-		err = t.flushAll(true)
+		err = t.flushAll(rewritten)
 	}
 	t.mu.Unlock()
 	if err != nil {
@@ -323,7 +366,7 @@ func (t *Tree) settleOps(d *inode, e object.Entry) (ops []op, err error) {
 	}
 	seen := t.entry(n, e.Name)
 	if e.Kind == object.File && seen.Kind == object.File {
-		if !n.content().Same(e.Content) { // proven, or it is not so: sizes and times prove nothing
+		if n.pend.old != nil || !n.content().Same(e.Content) { // proven, or it is not so: sizes and times prove nothing
 			return nil, nil
 		}
 		seen.Content = e.Content

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ensync/store/object"
 )
 
 // fork opens a copy of the state directory as a power cut now would leave it, if it takes nothing that was handed to the
@@ -25,7 +27,7 @@ func TestRewrittenAgainAndAgain(t *testing.T) {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			clock := &clock{now: time.Unix(1e9, 0)}
 			opt := testOptions()
-			opt.Now, opt.Checkpoint = clock.Now, time.Second
+			opt.Now, opt.Checkpoint, opt.Delay = clock.Now, time.Second, time.Second
 			b := newBench(t, opt)
 			half := uint64(size / 2)
 			version := func(i int) string { return fmt.Sprintf("version %04d", i) + pattern(i, size-12) }
@@ -71,6 +73,50 @@ func TestRewrittenAgainAndAgain(t *testing.T) {
 				t.Errorf("only %d checkpoints", saved)
 			}
 		})
+	}
+}
+
+// TestSyncWhileRewritten: a sync in the middle of a rewrite, whatever it reads and settles, shows no half of it, neither to
+// other machines nor to who looks after a crash.
+func TestSyncWhileRewritten(t *testing.T) {
+	for _, known := range []bool{false, true} { // whether the store has the old content
+		opt := testOptions()
+		clock := &clock{now: time.Unix(1e9, 0)} // on which nothing takes long
+		opt.Now = clock.Now
+		b := newBench(t, opt)
+		ino := b.write("f", pattern(1, 5000))
+		b.ok(b.Sync(ctx))
+		if known {
+			b.settleAll("")
+		}
+		b.truncate(ino, 0)
+		for round := range 3 {
+			list, err := b.List(ctx, "")
+			b.ok(err)
+			e := list[0]
+			if !known {
+				e = b.upload("", e)
+			}
+			if !e.Content.Same(hashBytes([]byte(pattern(1, 5000)))) {
+				t.Fatalf("round %d: the reconciler reads %d bytes", round, e.Content.Size)
+			}
+			b.ok(b.Tree.Sync(ctx))
+			b.ok(b.Settle(ctx, "", []object.Entry{e}))
+			b.ok(b.checkpoint(ctx))
+			c := b.fork()
+			c.wantFile("f", pattern(1, 5000))
+			c.close()
+			b.writeAt(ino, pattern(2+round, 100), uint64(round)*100)
+		}
+		want := pattern(2, 100) + pattern(3, 100) + pattern(4, 100)
+		b.dirty("", true)
+		b.wantFile("f", want)
+		b.settleAll("")
+		b.dirty("", true) // the end of the rewrite is not known yet
+		clock.advance(opt.Delay / 2)
+		b.settleAll("")
+		b.dirty("", false)
+		b.wantFile("f", want)
 	}
 }
 

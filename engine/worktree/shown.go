@@ -31,12 +31,17 @@ func (t *Tree) show(d, n *inode, name string) object.Entry {
 	if replica.Reserved(name) {
 		return object.Entry{Name: name, Kind: object.Special}
 	}
-	e := t.entry(n, name)
-	if e.Kind == object.File && !n.isBase() {
+	is := n.recorded() // other machines, too, shall see no file that is only half rewritten
+	e := t.entry(is, name)
+	if e.Kind == object.File && !is.isBase() {
 		if t.shown[d.ino] == nil {
 			t.shown[d.ino] = map[string]shown{}
 		}
-		t.shown[d.ino][name] = shown{ino: n.ino, gen: n.gen, modTime: n.mtime, content: e.Content}
+		s := shown{ino: n.ino, gen: is.gen, modTime: is.mtime, content: e.Content}
+		if is != n {
+			s.was = t.view(is, 0, is.size)
+		}
+		t.shown[d.ino][name] = s
 	}
 	return e
 }

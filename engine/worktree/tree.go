@@ -137,7 +137,7 @@ func (t *Tree) Close(ctx context.Context) error {
 		t.stop()
 		t.done.Wait()
 	}
-	err := t.Sync(ctx)
+	err := t.SyncAll(ctx)
 	if err == nil {
 		err = t.checkpoint(ctx)
 	}

@@ -192,6 +192,13 @@ func (r *requests) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse
 		}
 		change.UID = &a.UID
 	}
+	if change.KillPriv && in.Caller.Uid != 0 {
+		a, err := r.tree.GetAttr(ctx, worktree.Ino(in.NodeId))
+		if err != nil {
+			return r.status(opSetattr, in.NodeId, err)
+		}
+		change.KillGroup = strangeGroup(a, in.Caller)
+	}
 	a, err := r.tree.SetAttr(ctx, worktree.Ino(in.NodeId), change)
 	if err != nil {
 		return r.status(opSetattr, in.NodeId, err)
@@ -199,6 +206,13 @@ func (r *requests) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse
 	out.SetTimeout(r.cache)
 	fillAttr(a, &out.Attr)
 	return fuse.OK
+}
+
+// strangeGroup tells whether setgid, which marks a file whose group may not execute it for mandatory locking, goes as well
+// when this caller changes it: if he is not in the group.
+func strangeGroup(a worktree.Attr, caller fuse.Caller) bool {
+	const setgid, groupExecute = 02000, 010
+	return a.Mode&(setgid|groupExecute) == setgid && a.GID != caller.Gid && !inGroup(caller.Pid, a.GID)
 }
 
 func setAttr(in *fuse.SetAttrIn) worktree.SetAttr {

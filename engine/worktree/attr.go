@@ -84,7 +84,7 @@ func (t *Tree) SetAttr(ctx context.Context, ino Ino, s SetAttr) (Attr, error) {
 		}
 	}
 	if s.KillPriv && !n.isDir() && (s.UID != nil || s.GID != nil || s.Size != nil) {
-		t.killPriv(n)
+		t.killPriv(n, s.KillGroup)
 	}
 	if mask != 0 {
 		n.ctime = nanos(t.opt.Now())

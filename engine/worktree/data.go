@@ -46,7 +46,7 @@ func (t *Tree) Write(ctx context.Context, ino Ino, data []byte, off uint64, kill
 	}
 	n.size = max(n.size, end)
 	if killPriv {
-		t.killPriv(n)
+		t.killPriv(n, false)
 	}
 	t.touchContent(n, off, end)
 	if err == nil && len(n.pend.spans) >= maxSpans {
@@ -170,9 +170,10 @@ func (t *Tree) blank(n *inode, off, end uint64) {
 	})
 }
 
-func (t *Tree) killPriv(n *inode) {
+// killPriv clears setuid, and setgid if the group may execute or is a strange one.
+func (t *Tree) killPriv(n *inode, strange bool) {
 	mode := n.mode &^ setuid
-	if mode&groupExec != 0 {
+	if strange || mode&groupExec != 0 {
 		mode &^= setgid
 	}
 	if mode != n.mode {

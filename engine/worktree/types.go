@@ -33,6 +33,8 @@ type SetAttr struct {
 	Mtime *time.Time
 	// KillPriv says that the kernel leaves it to us to clear setuid, setgid and capabilities.
 	KillPriv bool
+	// KillGroup says that setgid is cleared then even if the group may not execute: the caller is not in it.
+	KillGroup bool
 }
 
 // Make describes a new inode.

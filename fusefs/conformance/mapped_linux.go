@@ -64,3 +64,25 @@ func (b *bench) maps(what string, m []byte, want string) {
 		}
 	}
 }
+
+// mappedTimes wants to see that a file was written to through a mapping, when that is synced or given up.
+func mappedTimes(b *bench) {
+	fd := b.open("file", unix.O_RDWR|unix.O_CREAT)
+	b.ok(unix.Ftruncate(fd, holeUnit))
+	for what, done := range map[string]func([]byte) error{
+		"msync":  func(m []byte) error { return unix.Msync(m, unix.MS_SYNC) },
+		"fsync":  func([]byte) error { return unix.Fsync(fd) },
+		"munmap": unix.Munmap,
+	} {
+		before := stampsOf(b.fstat(fd))
+		m, err := unix.Mmap(fd, 0, holeUnit, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		b.ok(err)
+		tick()
+		m[100]++
+		b.ok(done(m))
+		if got := stampsOf(b.fstat(fd)).changed(before); got != "mtime ctime" {
+			b.Errorf("a write to a mapping and %s changes %q", what, got)
+		}
+		unix.Munmap(m)
+	}
+}

@@ -59,6 +59,7 @@ var tests = []struct {
 	{"pipes", false, pipes},
 	{"direct", false, direct},
 	{"mapped", false, mapped},
+	{"times-of-mapped", false, mappedTimes},
 
 	{"modes", false, modes},
 	{"times", false, times},

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -170,40 +171,75 @@ func owners(b *bench) {
 	b.mode("which is not setgid", "dir/exec", 0755)
 }
 
+// changes are the calls that take setuid and setgid away, if the caller may not give them.
+var changes = []struct {
+	what string
+	do   func(path string) error
+}{
+	{"write", func(p string) error { return writeAt(p, 2) }},
+	{"truncate", func(p string) error { return unix.Truncate(p, 2) }},
+	{"truncating open", func(p string) error { return open(p, unix.O_WRONLY|unix.O_TRUNC) }},
+	{"fallocate", allocate(0)},
+	{"fallocate of what is there", allocate(unix.FALLOC_FL_KEEP_SIZE)},
+	{"a hole", allocate(unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE)},
+	{"zeros", allocate(unix.FALLOC_FL_ZERO_RANGE)},
+	{"copy_file_range", copySelf},
+}
+
 // setID wants setuid and setgid cleared by whoever is not to have them.
 func setID(b *bench) {
 	b.owned("file", alice, 0777)
-	for _, c := range []struct {
-		who  user
-		what string
-		mode uint32 // before
-		want uint32
-		do   func() error
-	}{
-		{bob, "write", 06777, 0777, func() error { return os.WriteFile(b.at("file"), []byte("text"), 0) }},
-		{bob, "write in the middle", 06777, 0777, func() error { return writeAt(b.at("file"), 2) }},
-		{alice, "write of a setgid file that nobody may run", 02766, 02766, func() error { return writeAt(b.at("file"), 2) }},
-		{alice, "write by the owner", 06777, 0777, func() error { return writeAt(b.at("file"), 2) }},
-		{bob, "truncate", 06777, 0777, func() error { return unix.Truncate(b.at("file"), 2) }},
-		{bob, "truncating open", 06777, 0777, func() error { return open(b.at("file"), unix.O_WRONLY|unix.O_TRUNC) }},
-		{bob, "fallocate", 06777, 0777, func() error { return with(b.at("file"), allocate) }},
-		{bob, "copy_file_range", 06777, 0777, func() error { return with(b.at("file"), copySelf) }},
-		{alice, "chown to one's other group", 06777, 0777, func() error { return unix.Chown(b.at("file"), -1, alice.groups[0]) }},
-		{alice, "chown to the same", 06777, 0777, func() error { return unix.Chown(b.at("file"), alice.id, -1) }},
-		{alice, "chmod", 0644, 04755, func() error { return unix.Chmod(b.at("file"), 04755) }},
-		{alice, "chmod in the group", 0644, 02755, func() error { return unix.Chmod(b.at("file"), 02755) }},
-		{user{0, nil}, "write by root", 06777, 06777, func() error { return writeAt(b.at("file"), 2) }},
-		{user{0, nil}, "truncate by root", 06777, 06777, func() error { return unix.Truncate(b.at("file"), 2) }},
-		{user{0, nil}, "chown by root", 06777, 0777, func() error { return unix.Chown(b.at("file"), alice.id, alice.id) }},
-	} {
-		b.ok(unix.Chmod(b.at("file"), c.mode))
-		do := c.do
-		if c.who.id != 0 {
-			do = func() error { return as(c.who, c.do) }
+	member := user{bob.id, []int{alice.id}}
+	for _, change := range changes {
+		for _, c := range []struct {
+			who          user
+			name         string
+			before, want uint32
+		}{
+			{bob, "a stranger", 06777, 0777},
+			{bob, "a stranger", 06666, 0666},
+			{bob, "a stranger", 04766, 0766},
+			{bob, "a stranger", 02676, 0676},
+			{bob, "a stranger", 02666, 0666},
+			{bob, "a stranger", 01777, 01777},
+			{member, "one of the group", 06777, 0777},
+			{member, "one of the group", 06666, 02666},
+			{alice, "the owner", 06777, 0777},
+			{alice, "the owner", 02666, 02666},
+			{user{}, "root", 06777, 06777},
+		} {
+			what := change.what + " by " + c.name
+			b.ok(os.WriteFile(b.at("file"), []byte("content"), 0))
+			b.ok(unix.Chmod(b.at("file"), c.before))
+			do := func() error { return change.do(b.at("file")) }
+			if c.who.id != 0 {
+				b.by(c.who, what, nil, do)
+			} else {
+				b.gives(what, do(), nil)
+			}
+			b.mode(fmt.Sprintf("%s, of mode %o", what, c.before), "file", c.want)
 		}
-		b.gives(c.what, do(), nil)
+	}
+	for _, c := range []struct {
+		who    user
+		before uint32
+		want   uint32
+		what   string
+		do     func() error
+	}{
+		{alice, 06777, 0777, "chown to one's other group", func() error { return unix.Chown(b.at("file"), -1, alice.groups[0]) }},
+		{alice, 06777, 0777, "chown to the same", func() error { return unix.Chown(b.at("file"), alice.id, -1) }},
+		{alice, 02766, 02766, "chown of what the group may not execute", func() error { return unix.Chown(b.at("file"), alice.id, -1) }},
+		{alice, 0644, 04755, "chmod", func() error { return unix.Chmod(b.at("file"), 04755) }},
+		{alice, 0644, 02755, "chmod in the group", func() error { return unix.Chmod(b.at("file"), 02755) }},
+	} {
+		b.ok(unix.Chmod(b.at("file"), c.before))
+		b.by(c.who, c.what, nil, c.do)
 		b.mode(c.what, "file", c.want)
 	}
+	b.ok(unix.Chmod(b.at("file"), 06777))
+	b.ok(unix.Chown(b.at("file"), alice.id, alice.id))
+	b.mode("chown by root", "file", 0777)
 	// Who is not in the group cannot make a file setgid.
 	b.ok(unix.Chown(b.at("file"), alice.id, bob.id))
 	b.by(alice, "chmod out of the group", nil, func() error { return unix.Chmod(b.at("file"), 02755) })
@@ -246,11 +282,17 @@ func writeAt(path string, off int64) error {
 	return with(path, func(fd int) error { return second(unix.Pwrite(fd, []byte("written"), off)) })
 }
 
-func allocate(fd int) error { return unix.Fallocate(fd, 0, 0, 10000) }
+func allocate(mode uint32) func(path string) error {
+	return func(path string) error {
+		return with(path, func(fd int) error { return unix.Fallocate(fd, mode, 0, 5000) })
+	}
+}
 
-func copySelf(fd int) error {
-	var from, to int64 = 0, 20
-	return second(unix.CopyFileRange(fd, &from, fd, &to, 2, 0))
+func copySelf(path string) error {
+	return with(path, func(fd int) error {
+		var from, to int64 = 0, 20
+		return second(unix.CopyFileRange(fd, &from, fd, &to, 2, 0))
+	})
 }
 
 func timesOfOthers(b *bench) {

@@ -118,7 +118,7 @@ func (t *Tree) Write(ctx context.Context, ino worktree.Ino, data []byte, off uin
 	}
 	n.write(data, off)
 	if killPriv {
-		n.killPriv()
+		n.killPriv(false)
 	}
 	t.touch(n)
 	return len(data), nil

@@ -252,7 +252,7 @@ func (t *Tree) SetAttr(ctx context.Context, ino worktree.Ino, s worktree.SetAttr
 		a.Mode = a.Mode&syscall.S_IFMT | *s.Mode&07777
 	}
 	if s.KillPriv {
-		n.killPriv()
+		n.killPriv(s.KillGroup)
 	}
 	if s.UID != nil {
 		a.UID = *s.UID
@@ -277,12 +277,12 @@ func (t *Tree) SetAttr(ctx context.Context, ino worktree.Ino, s worktree.SetAttr
 }
 
 // killPriv is what Linux does to a file that is written or changes hands (setattr_should_drop_suidgid).
-func (n *node) killPriv() {
+func (n *node) killPriv(strange bool) {
 	if n.isDir() {
 		return
 	}
 	n.attr.Mode &^= syscall.S_ISUID
-	if n.attr.Mode&0010 != 0 {
+	if strange || n.attr.Mode&0010 != 0 {
 		n.attr.Mode &^= syscall.S_ISGID
 	}
 	delete(n.xattrs, "security.capability")

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +24,17 @@ func dying(pid uint32) bool {
 	pending := signals(status, "SigPnd") | signals(status, "ShdPnd")
 	survived := signals(status, "SigBlk") | signals(status, "SigIgn") | signals(status, "SigCgt") | harmless
 	return pending&^survived != 0
+}
+
+// inGroup reports whether a thread is in a group that is not its own one. Who cannot be asked is not.
+func inGroup(pid, gid uint32) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return false
+	}
+	_, rest, _ := bytes.Cut(status, []byte("\nGroups:\t"))
+	list, _, _ := bytes.Cut(rest, []byte("\n"))
+	return slices.Contains(strings.Fields(string(list)), strconv.FormatUint(uint64(gid), 10))
 }
 
 func signals(status []byte, field string) uint64 {

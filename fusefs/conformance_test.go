@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -90,6 +91,13 @@ func TestOfUser(t *testing.T) {
 
 // ofUser is what the user does.
 func ofUser(t *testing.T) {
+	conf, _ := os.ReadFile("/etc/fuse.conf")
+	if !regexp.MustCompile(`(?m)^user_allow_other$`).Match(conf) {
+		_, err := fusefs.Mount(t.Context(), fusetest.New(), fusefs.Options{MountPoint: t.TempDir(), AllowOther: true})
+		if err == nil || !strings.Contains(err.Error(), "user_allow_other") {
+			t.Errorf("letting others in, which root has not allowed: %v", err)
+		}
+	}
 	dir := mount(t, newWorktree(t), fusefs.Options{}).MountPoint()
 	asProcess(t, nobody, "FUSEFS_TEST_CONFORMANCE="+dir, "^TestConformance$")
 }

@@ -132,10 +132,11 @@ func (s *Server) unmount(ctx context.Context, mode unmountMode) error {
 
 func mountOptions(r *requests, opt Options) *fuse.MountOptions {
 	o := &fuse.MountOptions{
-		Name:                    "ensync",
-		FsName:                  opt.fsName(),
-		AllowOther:              opt.AllowOther,
-		Options:                 []string{"default_permissions"},
+		Name:       "ensync",
+		FsName:     opt.fsName(),
+		AllowOther: opt.AllowOther,
+		// Reading changes no times: what the kernel has read already is read again without asking us.
+		Options:                 []string{"default_permissions", "noatime"},
 		MaxWrite:                maxWrite,
 		MaxBackground:           maxBackground,
 		MaxInflightRequestBytes: maxInFlight,

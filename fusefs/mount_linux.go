@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -32,7 +33,7 @@ func mountKernel(mountPoint string, r *requests, o *fuse.MountOptions) (*fuse.Se
 		}
 		s, helperErr := fuse.NewServer(r, mountPoint, o)
 		if helperErr != nil {
-			return nil, fmt.Errorf("%w (mounting directly: %w); install fuse3, or mount as root", helperErr, err)
+			return nil, fmt.Errorf("%w (mounting directly: %w); %s", helperErr, err, helperAdvice(r.opt))
 		}
 		return s, nil
 	}
@@ -41,6 +42,18 @@ func mountKernel(mountPoint string, r *requests, o *fuse.MountOptions) (*fuse.Se
 		return nil, errors.Join(err, unix.Unmount(mountPoint, unix.MNT_DETACH), unix.Close(fd))
 	}
 	return s, nil
+}
+
+// helperAdvice is what a user may do when fusermount3 mounts nothing for him.
+func helperAdvice(opt Options) string {
+	conf, _ := os.ReadFile("/etc/fuse.conf")
+	switch {
+	case opt.AllowOther && !slices.Contains(strings.Split(string(conf), "\n"), "user_allow_other"):
+		return "only root lets other users in, unless /etc/fuse.conf has a line user_allow_other: add it, or leave out --allow-other"
+	case errors.Is(unix.Access("/dev/fuse", unix.R_OK|unix.W_OK), unix.EACCES):
+		return "/dev/fuse is root's alone here: let others open it (chmod 666 /dev/fuse), or mount as root"
+	}
+	return "install fuse3, or mount as root"
 }
 
 // mountDirect calls mount(2). The library could, but its descriptor would be inherited by every program that we start,
@@ -69,7 +82,7 @@ func mountDirect(mountPoint string, opt Options) (int, error) {
 
 // mountFlags are a mount's options as mount(2) takes them.
 func mountFlags(opt Options) (uintptr, error) {
-	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV)
+	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOATIME)
 	if opt.ReadOnly {
 		flags |= unix.MS_RDONLY
 	}

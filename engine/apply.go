@@ -313,7 +313,7 @@ func (d *directory) rename(r rename) error {
 		// A crash between the renaming and the barrier must not make the moved directory look new: what was deleted
 		// from it on the server would come back.
 		tag := makeMoveTag(move)
-		if err := d.Ancestor.Prepare(d.ctx, tag, ancestor.Update{Moves: []ancestor.Move{move}}); err != nil {
+		if err := d.Ancestor.Prepare(d.ctx, ancestor.Prepared{Tag: tag, Update: ancestor.Update{Moves: []ancestor.Move{move}}}); err != nil {
 			return err
 		}
 		if res := d.Client.Apply(d.ctx, d.dir, change); res[0].Err != nil {
@@ -367,7 +367,7 @@ func (p *pass) ensure(v *visit, side Side) error {
 		res = p.Client.Apply(p.ctx, v.up.dir, change)
 	} else {
 		s.out.Action = plan.UseClient
-		e.Tree = object.Tree{}
+		e.Tree, e.Root, e.Roots = object.Tree{}, object.RootID{}, false
 		p.markAside(v.up, &change[0])
 		res = p.Server.Apply(p.ctx, v.up.dir, change)
 	}

@@ -96,27 +96,62 @@ func (p *pass) record(ctx context.Context) error {
 			return fmt.Errorf("make the local tree durable: %w", err)
 		}
 	}
-	tag := ""
-	err := p.Server.Commit(ctx, func(t string) error {
-		tag = t
-		return p.Ancestor.Prepare(ctx, t, b.out)
+	var prepared []ancestor.Prepared
+	err := p.Server.Commit(ctx, func(parts []replica.Part) error {
+		prepared = p.inParts(b.out, parts)
+		return p.Ancestor.Prepare(ctx, prepared...)
 	})
 	if errors.Is(err, replica.ErrLost) {
 		p.uncount()
 	}
 	if err != nil {
-		return errors.Join(err, p.keep(ctx, b, tag, errors.Is(err, replica.ErrLost)))
+		return errors.Join(err, p.keep(ctx, b, prepared, errors.Is(err, replica.ErrLost)))
 	}
-	if tag == "" {
-		tag = "none" // nothing went out
+	var tags []string
+	for _, part := range prepared {
+		tags = append(tags, part.Tag)
 	}
 	p.mu.Lock()
 	p.recorded = counted
 	p.mu.Unlock()
-	if err := p.Ancestor.CommitPrepared(ctx, tag, b.out, b.in); err != nil {
+	if err := p.Ancestor.CommitPrepared(ctx, tags, b.out, b.in); err != nil {
 		return err
 	}
 	return p.settle(ctx, b.in.Entries, b.out.Entries, b.same)
+}
+
+// inParts splits what holds once the server has committed: each entry belongs to the part that commits its directory.
+// What is of a domain that has nothing to commit, because its changes cancelled each other out or because it is gone, is of
+// the part above. Marks stand for all parts together, and so are left out.
+func (p *pass) inParts(u ancestor.Update, parts []replica.Part) []ancestor.Prepared {
+	all := make([]ancestor.Prepared, len(parts))
+	at := map[string]int{}
+	for i, part := range parts {
+		all[i].Tag = part.Tag
+		at[part.Top] = i
+	}
+	of := func(dir string) *ancestor.Prepared {
+		for {
+			if i, ok := at[dir]; ok {
+				return &all[i]
+			}
+			if dir == "" {
+				return nil
+			}
+			dir = replica.Parent(dir)
+		}
+	}
+	for _, m := range u.Moves {
+		if part := of(replica.Parent(m.From)); part != nil {
+			part.Moves = append(part.Moves, m)
+		}
+	}
+	for _, a := range u.Entries {
+		if part := of(a.Dir); part != nil {
+			part.Entries = append(part.Entries, a)
+		}
+	}
+	return all
 }
 
 // uncount takes back what was counted of changes of the server that another machine's commit undid: they come again.
@@ -135,21 +170,39 @@ func (p *pass) begins(ctx context.Context) error {
 	return p.Begin(ctx)
 }
 
-// keep records what holds although the server's commit did not come about. What was prepared for it stays unless it is
-// certain that the commit will never be: the next sync asks.
-func (p *pass) keep(ctx context.Context, b *batch, tag string, lost bool) error {
+// keep records what holds although the server's commit did not come about, or not all of it. What was prepared for it
+// stays unless it is certain what became of it: the next sync asks.
+func (p *pass) keep(ctx context.Context, b *batch, prepared []ancestor.Prepared, lost bool) error {
 	if ctx.Err() != nil {
 		return nil
 	}
 	if err := p.Ancestor.Commit(ctx, b.in); err != nil {
 		return err
 	}
-	if lost && tag != "" {
-		if err := p.Ancestor.Drop(ctx, tag); err != nil {
+	agreed := [][]ancestor.Agreed{b.in.Entries}
+	if !lost {
+		prepared = nil
+	}
+	for _, part := range prepared {
+		happened := false
+		if len(prepared) > 1 { // of one part it is certain
+			var err error
+			if happened, err = p.Server.Happened(ctx, part.Tag); err != nil {
+				return err
+			}
+		}
+		if !happened {
+			if err := p.Ancestor.Drop(ctx, part.Tag); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := p.Ancestor.CommitPrepared(ctx, []string{part.Tag}, part.Update, ancestor.Update{}); err != nil {
 			return err
 		}
+		agreed = append(agreed, part.Entries)
 	}
-	return p.settle(ctx, b.in.Entries)
+	return p.settle(ctx, agreed...)
 }
 
 // settle tells the client what is agreed on now.

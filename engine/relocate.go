@@ -291,7 +291,7 @@ func (r *relocator) follow(m relocation) error {
 		// A crash between the move and the barrier must not make what was moved look new, nor what it left look deleted.
 		tag = makeMoveTag(move)
 		u := ancestor.Update{Moves: []ancestor.Move{move}, Entries: slices.Clone(r.pending.in.Entries)}
-		if err := r.Ancestor.Prepare(r.ctx, tag, u); err != nil {
+		if err := r.Ancestor.Prepare(r.ctx, ancestor.Prepared{Tag: tag, Update: u}); err != nil {
 			return err
 		}
 	}
@@ -340,7 +340,7 @@ func (r *relocator) ensureParent(side Side, dir string) (bool, error) {
 	if err != nil || other.Kind != object.Directory {
 		return false, unlessLocal(err)
 	}
-	other.Tree, other.Extra = object.Tree{}, nil
+	other.Tree, other.Root, other.Roots, other.Extra = object.Tree{}, object.RootID{}, false, nil
 	apply, holds := r.Server.Apply, &r.pending.out
 	if side == Local {
 		apply, holds = r.Client.Apply, &r.pending.in

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"ensync/engine/plan"
+	"ensync/engine/remote"
 	"ensync/engine/replica"
 	"ensync/engine/rules"
 	"ensync/store/object"
@@ -180,9 +181,9 @@ func words(text string) map[string]string {
 
 // serverText is the text of the tree in the store, as far as rights are concerned.
 func (s *sim) serverText() string {
-	head, err := s.store.Head(context.Background())
-	if err != nil {
-		s.t.Fatal(err)
+	heads, errs := s.store.Heads(context.Background(), []remote.Root{s.store.Top()})
+	if errs[0] != nil {
+		s.t.Fatal(errs[0])
 	}
 	var text []string
 	var walk func(dir string, t object.Tree)
@@ -190,7 +191,7 @@ func (s *sim) serverText() string {
 		if t.IsZero() {
 			return
 		}
-		list, err := s.store.ReadTree(context.Background(), t)
+		list, err := s.store.ReadTree(context.Background(), s.store.Top(), t)
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -199,6 +200,6 @@ func (s *sim) serverText() string {
 			walk(dir+e.Name+"/", e.Tree)
 		}
 	}
-	walk("", head.Tree)
+	walk("", heads[0].Tree)
 	return strings.Join(text, " ")
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"ensync/engine/remote"
 	"ensync/engine/replica/memory"
 	"ensync/store/object"
 )
@@ -318,16 +319,16 @@ func contentsBelow2(text string) []string {
 }
 
 func (s *sim) storeContents(there map[string]bool) {
-	head, err := s.store.Head(context.Background())
-	if err != nil {
-		s.t.Fatal(err)
+	heads, errs := s.store.Heads(context.Background(), []remote.Root{s.store.Top()})
+	if errs[0] != nil {
+		s.t.Fatal(errs[0])
 	}
 	var walk func(t object.Tree)
 	walk = func(t object.Tree) {
 		if t.IsZero() {
 			return
 		}
-		list, err := s.store.ReadTree(context.Background(), t)
+		list, err := s.store.ReadTree(context.Background(), s.store.Top(), t)
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -336,5 +337,5 @@ func (s *sim) storeContents(there map[string]bool) {
 			walk(e.Tree)
 		}
 	}
-	walk(head.Tree)
+	walk(heads[0].Tree)
 }

@@ -57,7 +57,7 @@ func FuzzParseGroups(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		if r, w, err := ParseGroups(name, "everyone", "root"); err == nil && (r == "" || w == "") {
+		if r, w, err := object.ParseGroups(name, "everyone", "root"); err == nil && (r == "" || w == "") {
 			t.Errorf("%q gives %q and %q", name, r, w)
 		}
 	})
@@ -76,7 +76,7 @@ func TestParseGroups(t *testing.T) {
 		"a.ensync[r]":                 {},
 		"a.ensync[R=x]":               {},
 	} {
-		r, w, err := ParseGroups(name, "everyone", "root")
+		r, w, err := object.ParseGroups(name, "everyone", "root")
 		if r != want[0] || w != want[1] || (err != nil) != (want[0] == "") {
 			t.Errorf("%s: %q, %q, %v", name, r, w, err)
 		}

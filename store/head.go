@@ -23,19 +23,21 @@ const headMagic = "ENSYNCH1"
 
 // Root is one tree in the store with its history. It may be used concurrently.
 type Root struct {
-	s    *Store
-	info RootInfo
+	s      *Store
+	info   RootInfo
+	nested bool // a directory in another root names it, not the list of roots
 }
 
 // Head is one state of a root, usually the newest.
 type Head struct {
 	Seq    uint64      // number of the commit; 0: nothing was committed yet, and Tree is zero
 	Commit object.Key  // names the commit
-	Tree   object.Tree // the root directory
+	Tree   object.Tree // the root directory; zero, with a Seq, if the root has ended: see Root.Nested
 	Time   time.Time   // of the commit, by its client's clock
 	Client string      // that committed
 
 	root    [16]byte
+	unborn  bool            // there is no head object yet
 	stamp   uint64          // epoch of the last collection that passed
 	witness *witness        // what its client had seen of the rest of the store; nil: it does not tell
 	object  backend.Version // of the head object; empty in history
@@ -52,41 +54,50 @@ func (r *Root) ReadGroup() (*keys.Group, error) { return r.s.group(r.info.Read) 
 // Head reads the newest state: one request if nothing changed. It must be signed by the write group, belong to this store
 // and root, and be or descend from the newest one that this client has seen: else ErrRollback, which names both.
 func (r *Root) Head(ctx context.Context) (Head, error) {
-	if h, ok, err := r.earlyHead(ctx); ok || err != nil {
-		return h, err
+	h, note, err := r.look(ctx)
+	if err == nil && note != nil {
+		err = r.s.opt.Memory.changeRoot(r.info.ID, note)
+	}
+	return h, err
+}
+
+// look is Head without remembering; it returns what is to be.
+func (r *Root) look(ctx context.Context) (h Head, note func(*rootSeen), err error) {
+	if h, note, ok, err := r.earlyHead(ctx); ok || err != nil {
+		return h, note, err
 	}
 	raw, version, err := r.s.b.Load(ctx, headObject(r.info.ID))
 	if err != nil {
-		return Head{}, got(headObject(r.info.ID), err)
+		return Head{}, nil, got(headObject(r.info.ID), err)
 	}
-	h, err := r.parseNow(ctx, raw)
-	if err != nil {
-		return Head{}, err
+	if h, err = r.parseNow(ctx, raw); err != nil {
+		return Head{}, nil, err
 	}
 	h.object = version
-	return h, r.admit(ctx, h)
+	note, err = r.vet(ctx, h)
+	return h, note, err
 }
 
 // earlyHead is Head with the answer to the early question, if there is one. What another process of this client has seen
 // or committed meanwhile is known to the memory before it is known to anything that a caller compares a head with: an
 // answer that is older than that is dropped, so that it is never taken for a state that the store went back to.
-func (r *Root) earlyHead(ctx context.Context) (Head, bool, error) {
+func (r *Root) earlyHead(ctx context.Context) (h Head, note func(*rootSeen), ok bool, err error) {
 	a, ok := r.s.early.take(ctx, headObject(r.info.ID))
 	if !ok || a.err != nil {
-		return Head{}, false, ctx.Err()
+		return Head{}, nil, false, ctx.Err()
 	}
-	h, err := r.parse(a.data)
-	if err != nil {
-		return Head{}, false, nil // it is asked for again, and what is wrong then counts
+	if h, err = r.parse(a.data); err != nil {
+		return Head{}, nil, false, nil // it is asked for again, and what is wrong then counts
 	}
 	if err := r.s.opt.Memory.read(); err != nil {
-		return Head{}, false, err
+		return Head{}, nil, false, err
 	}
 	if h.Seq < r.s.opt.Memory.root(r.info.ID).Seq {
-		return Head{}, false, nil
+		return Head{}, nil, false, nil
 	}
 	h.object = a.version
-	return h, true, r.admit(ctx, h)
+	note, err = r.vet(ctx, h)
+	return h, note, true, err
 }
 
 // Moved reports whether the head is another one than h, which Head or Commit returned: one request, and no more if not.
@@ -201,7 +212,7 @@ func (r *Root) openState(h *Head, priv []byte) error {
 	if err != nil {
 		return err
 	}
-	if (h.Seq == 0) != p.tree.IsZero() {
+	if h.Seq == 0 && !p.tree.IsZero() || h.Seq > 0 && p.tree.IsZero() && !r.nested {
 		return errors.New("a commit has a tree, and a tree a commit")
 	}
 	h.Tree, h.Time, h.Client, h.witness = p.tree, p.time, p.client, p.witness
@@ -257,54 +268,6 @@ func (r *Root) seal(h Head) ([]byte, error) {
 	return r.s.sealPrivate(g, r.info.ID, h.Seq, private{tree: h.Tree, time: h.Time, client: client, witness: h.witness})
 }
 
-// Commit makes tree the newest state, on top of old, which must come from Head or Commit of this root. Everything put
-// in w before is durable, and the new state shows to everyone, when it returns nil.
-//
-// ErrOvertaken: another client, or a collection, changed the head since; nothing shows. Read the head again, look whether
-// the tree still fits, and commit again. After any other error it is not known whether the commit happened: the next
-// Head tells.
-//
-// Right before the step that makes it show, when all else is durable, prepare is called with the key of the commit, so
-// that a caller can tell after a crash, by Contains, whether that step was made; nil is allowed.
-func (r *Root) Commit(ctx context.Context, w *Session, old Head, tree object.Tree, prepare func(Head) error) (Head, error) {
-	if old.root != r.info.ID || old.object == "" || tree.IsZero() {
-		return Head{}, fmt.Errorf("commit to root %q: the old head is not of this root, or there is no tree", r.info.Name)
-	}
-	h := Head{Seq: old.Seq + 1, Tree: tree, Time: now(), Client: r.s.opt.Client, root: r.info.ID, stamp: old.stamp,
-		witness: r.s.witness(r.info.ID)}
-	priv, err := r.seal(h)
-	if err != nil {
-		return Head{}, err
-	}
-	told, err := r.putCommit(ctx, w, old, &h, priv)
-	if err != nil {
-		return Head{}, err
-	}
-	raw, err := r.encode(h, priv)
-	if err != nil {
-		return Head{}, err
-	}
-	if err := w.Flush(ctx); err != nil {
-		return Head{}, err
-	}
-	if prepare != nil {
-		if err := prepare(h); err != nil {
-			return Head{}, err
-		}
-	}
-	// DURABLE: packs and index are; from here on the new state is what others see.
-	if h.object, err = swapVersion(ctx, r.s.b, headObject(r.info.ID), old.object, raw); err != nil {
-		return Head{}, err
-	}
-	w.tell(r.info.ID, told)
-	if r.s.opt.Memory != nil {
-		if err := r.s.opt.Memory.sawRoot(r.info.ID, h.Seq, block.ID(h.Commit)); err != nil {
-			return h, err
-		}
-	}
-	return h, nil
-}
-
 // putCommit stores the commit record of h and sets its key. It returns how many of the session's packs are told of.
 func (r *Root) putCommit(ctx context.Context, w *Session, old Head, h *Head, priv []byte) (int, error) {
 	c := &commit{root: r.info.ID, seq: h.Seq, parent: old.Commit, private: priv}
@@ -330,6 +293,22 @@ func (r *Root) Contains(ctx context.Context, h Head, seq uint64, commit object.K
 	}
 	key, err := r.s.ancestor(ctx, r.info.ID, h.Seq, h.Commit, seq)
 	return key == commit, err
+}
+
+// Happened is Contains for the history up to now, also for who may not read the root. A nested root of which there is no
+// head was never published.
+func (r *Root) Happened(ctx context.Context, seq uint64, commit object.Key) (bool, error) {
+	h, err := r.openHeadOnly(ctx)
+	if r.nested && errors.Is(err, ErrMissing) {
+		return false, nil
+	}
+	if err == nil && r.s.opt.Memory != nil {
+		_, err = r.descends(ctx, h)
+	}
+	if err != nil {
+		return false, err
+	}
+	return r.Contains(ctx, h, seq, commit)
 }
 
 // Parent returns the state before h; ok is false if h is the first.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ensync/keys"
+	"ensync/store/block"
 	"ensync/store/object"
 )
 
@@ -117,31 +118,39 @@ func (m *Memory) root(id [16]byte) rootSeen {
 	return m.data.Roots[fmt.Sprintf("%x", id)]
 }
 
-// sawRoot remembers a state of a root, unless a later one is remembered.
-func (m *Memory) sawRoot(id [16]byte, seq uint64, commit object.ID) error {
-	return m.changeRoot(id, func(s *rootSeen) { s.saw(seq, commit) })
-}
-
 func (r *rootSeen) saw(seq uint64, commit object.ID) {
 	if len(r.Commit) == 0 || r.Seq < seq {
 		r.Seq, r.Commit = seq, commit[:]
 	}
 }
 
+// saw is the change that remembers a state of a root, unless a later one is remembered.
+func saw(h Head) func(*rootSeen) {
+	return func(s *rootSeen) { s.saw(h.Seq, block.ID(h.Commit)) }
+}
+
 // changeRoot changes what is remembered of a root.
 func (m *Memory) changeRoot(id [16]byte, change func(*rootSeen)) error {
-	key := fmt.Sprintf("%x", id)
+	return m.changeRoots(map[[16]byte]func(*rootSeen){id: change})
+}
+
+// changeRoots changes what is remembered of several.
+func (m *Memory) changeRoots(changes map[[16]byte]func(*rootSeen)) error {
 	return m.update(func(d *memoryData) bool {
-		was := d.Roots[key]
-		next := was
-		if change(&next); next.equal(was) {
-			return false
+		changed := false
+		for id, change := range changes {
+			key := fmt.Sprintf("%x", id)
+			was := d.Roots[key]
+			next := was
+			if change(&next); next.equal(was) {
+				continue
+			}
+			if d.Roots == nil {
+				d.Roots = map[string]rootSeen{}
+			}
+			d.Roots[key], changed = next, true
 		}
-		if d.Roots == nil {
-			d.Roots = map[string]rootSeen{}
-		}
-		d.Roots[key] = next
-		return true
+		return changed
 	})
 }
 

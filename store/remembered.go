@@ -14,30 +14,29 @@ import (
 	"ensync/store/block"
 )
 
-// admit refuses a head that contradicts what this client has seen, or what the client that made it had; and remembers any
-// other.
-func (r *Root) admit(ctx context.Context, h Head) error {
-	mem := r.s.opt.Memory
-	if mem == nil {
-		return nil
+// vet refuses a head that contradicts what this client has seen, or what the client that made it had. Of any other it
+// returns what is to be remembered; nil: nothing.
+func (r *Root) vet(ctx context.Context, h Head) (func(*rootSeen), error) {
+	if r.s.opt.Memory == nil {
+		return nil, nil
 	}
 	isNew, err := r.descends(ctx, h)
 	if err == nil && isNew {
 		err = r.compare(ctx, h)
 	}
 	if isRefusal(err) {
-		return errors.Join(err, r.refuse())
+		return nil, errors.Join(err, r.refuse())
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return mem.changeRoot(r.info.ID, func(s *rootSeen) {
+	return func(s *rootSeen) {
 		s.saw(h.Seq, block.ID(h.Commit))
 		s.Refused, s.Told = time.Time{}, false
 		if isNew && h.Seq > 0 && h.Client != r.s.opt.Client {
 			s.Others = othersCommit{Made: h.Time.UTC(), Seen: now().UTC()}
 		}
-	})
+	}, nil
 }
 
 // refuse remembers that what the store shows of the root was refused.

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"unicode/utf8"
 
 	"ensync/keys"
 	"ensync/store/backend"
@@ -71,10 +70,10 @@ func (l *rootList) find(name string) int {
 	return slices.IndexFunc(l.roots, func(r RootInfo) bool { return r.Name == name })
 }
 
-// CreateRoot makes an empty root. The name says which groups may read and write it (ParseGroups). It needs group root, and
+// CreateRoot makes an empty root. The name says which groups may read and write it (object.ParseGroups). It needs group root, and
 // the write group. It is durable when it returns; a crash before that leaves nothing that shows.
 func (s *Store) CreateRoot(ctx context.Context, name string, mode uint32) (*Root, error) {
-	read, write, err := ParseGroups(name, keys.Everyone, keys.Root)
+	read, write, err := object.ParseGroups(name, keys.Everyone, keys.Root)
 	if err != nil {
 		return nil, err
 	}
@@ -293,36 +292,4 @@ func (s *Store) sawList(version uint64, body []byte) error {
 		}
 	}
 	return mem.sawList(version, hash)
-}
-
-// ParseGroups returns the read and write group of a directory of that name: the last of each that blocks of the form
-// .ensync[r=GROUP,w=GROUP,rw=GROUP] in the name give, or else what it inherits (reference 6.10).
-func ParseGroups(name, inheritRead, inheritWrite string) (read, write string, err error) {
-	read, write = inheritRead, inheritWrite
-	for rest := []byte(name); ; {
-		_, after, found := bytes.Cut(rest, []byte(".ensync["))
-		if !found {
-			return read, write, nil
-		}
-		inside, behind, closed := bytes.Cut(after, []byte("]"))
-		if !closed || !utf8.Valid(inside) {
-			return "", "", fmt.Errorf("directory %q: .ensync[ in its name is not closed, or not text", name)
-		}
-		rest = behind
-		for _, pair := range bytes.Split(inside, []byte(",")) {
-			key, value, ok := bytes.Cut(pair, []byte("="))
-			switch k := string(key); {
-			case len(pair) == 0:
-			case !ok || len(value) == 0 || k != "r" && k != "w" && k != "rw" && k != "wr":
-				return "", "", fmt.Errorf("directory %q: %q in its name is not r=GROUP, w=GROUP or rw=GROUP", name, pair)
-			default:
-				if k != "w" {
-					read = string(value)
-				}
-				if k != "r" {
-					write = string(value)
-				}
-			}
-		}
-	}
 }

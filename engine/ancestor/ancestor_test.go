@@ -117,7 +117,7 @@ func TestPreparedTakesEffectOnlyIfItHappened(t *testing.T) {
 	db := open(t, path, &[32]byte{9})
 	for tag, name := range map[string]string{"yes": "f", "no": "g"} {
 		u := Update{Entries: []Agreed{{"", file(name, 1)}}, Marks: map[string]string{"": "m"}}
-		if err := db.Prepare(ctx, tag, u); err != nil {
+		if err := db.Prepare(ctx, Prepared{tag, u}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -136,11 +136,11 @@ func TestMarksHoldForBothHalvesOfACommit(t *testing.T) {
 	ctx := context.Background()
 	db := open(t, filepath.Join(t.TempDir(), "x"), nil)
 	out := Update{Entries: []Agreed{{"", file("f", 1)}}, Marks: map[string]string{"": "m"}}
-	if err := db.Prepare(ctx, "tag", out); err != nil {
+	if err := db.Prepare(ctx, Prepared{"tag", out}); err != nil {
 		t.Fatal(err)
 	}
 	in := Update{Entries: []Agreed{{"", file("g", 1)}}}
-	if err := db.CommitPrepared(ctx, "tag", out, in); err != nil {
+	if err := db.CommitPrepared(ctx, []string{"tag"}, out, in); err != nil {
 		t.Fatal(err)
 	}
 	if d, _ := db.Dir(ctx, ""); d.Mark != "m" || len(d.Entries) != 2 {
@@ -148,7 +148,7 @@ func TestMarksHoldForBothHalvesOfACommit(t *testing.T) {
 	}
 	// A crash in between keeps only what was prepared: then the mark would say too much.
 	out = Update{Entries: []Agreed{{"", file("f", 2)}}, Marks: map[string]string{"": "m2"}}
-	if err := db.Prepare(ctx, "tag2", out); err != nil {
+	if err := db.Prepare(ctx, Prepared{"tag2", out}); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Recover(ctx, func(context.Context, string) (bool, error) { return true, nil }); err != nil {
@@ -302,7 +302,7 @@ func TestRecoverKeepsTheOrder(t *testing.T) {
 		db := open(t, filepath.Join(t.TempDir(), "ancestor.sqlite"), nil)
 		commit(t, db, Update{Entries: []Agreed{{"", directory("d")}, {"d", file("f", 1)}, {"d", file("g", 2)}}})
 		for _, m := range []Move{{From: "d/f", To: "c"}, {From: "d", To: "e"}, {From: "e/g", To: "h"}} {
-			if err := db.Prepare(t.Context(), m.From+">"+m.To, Update{Moves: []Move{m}}); err != nil {
+			if err := db.Prepare(t.Context(), Prepared{m.From + ">" + m.To, Update{Moves: []Move{m}}}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -13,14 +13,26 @@ import (
 	"ensync/engine/replica"
 )
 
+// Prepared is what takes effect once the server is known to hold the commit called Tag.
+type Prepared struct {
+	Tag string
+	Update
+}
+
 // Prepare records durably what Commit would, to take effect only once the server is known to hold the commit called
 // tag. A crash between the server's commit and ours is thereby not forgotten: without this, the next edit of another
 // machine would look like a conflict.
-func (d *DB) Prepare(ctx context.Context, tag string, u Update) error {
-	u.order = d.nextOrder()
-	_, err := d.db.ExecContext(ctx, "INSERT OR REPLACE INTO prepared VALUES (?, ?)", []byte(tag),
-		d.sealer.seal(encodeUpdate(u), "prepared "+tag))
-	return d.explain(err)
+func (d *DB) Prepare(ctx context.Context, all ...Prepared) error {
+	return d.transact(ctx, func(tx *sql.Tx) error {
+		for _, p := range all {
+			p.order = d.nextOrder()
+			if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO prepared VALUES (?, ?)", []byte(p.Tag),
+				d.sealer.seal(encodeUpdate(p.Update), "prepared "+p.Tag)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // nextOrder is higher each time, also after a restart, as long as the clock does not go back meanwhile.
@@ -31,9 +43,9 @@ func (d *DB) nextOrder() int64 {
 	return d.lastOrder
 }
 
-// CommitPrepared makes u hold, and on top of it the update that was prepared under tag, and drops the preparation. The
-// marks of prepared stand for the directories as both updates leave them.
-func (d *DB) CommitPrepared(ctx context.Context, tag string, prepared, u Update) error {
+// CommitPrepared makes u hold, and on top of it what was prepared under tags, and drops the preparations. The marks of
+// prepared stand for the directories as both updates leave them.
+func (d *DB) CommitPrepared(ctx context.Context, tags []string, prepared, u Update) error {
 	return d.transact(ctx, func(tx *sql.Tx) error {
 		if err := d.apply(ctx, tx, u); err != nil {
 			return err
@@ -46,7 +58,12 @@ func (d *DB) CommitPrepared(ctx context.Context, tag string, prepared, u Update)
 				return err
 			}
 		}
-		return drop(ctx, tx, tag)
+		for _, tag := range tags {
+			if err := drop(ctx, tx, tag); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
@@ -134,7 +151,7 @@ func (d *DB) Recover(ctx context.Context, happened func(ctx context.Context, tag
 			return err
 		case yes:
 			u.Marks = nil // they also stand for what was to be recorded with it, and was not
-			err = d.CommitPrepared(ctx, tag, u, Update{})
+			err = d.CommitPrepared(ctx, []string{tag}, u, Update{})
 		default:
 			err = d.Drop(ctx, tag)
 		}

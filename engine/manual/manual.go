@@ -37,7 +37,7 @@ type Store struct {
 // tree is one root that is being used.
 type tree struct {
 	*remote.Tree
-	root *remote.Root
+	root *remote.Encrypted
 	old  bool // looked at for an earlier change
 }
 
@@ -234,7 +234,7 @@ func (s *Store) change(ctx context.Context, root string, edit func(*tree) error)
 	t.old = true
 	for range maxRounds {
 		if err = edit(t); err == nil {
-			err = t.Commit(ctx, func(string) error { return nil })
+			err = t.Commit(ctx, func([]replica.Part) error { return nil })
 		}
 		if !errors.Is(err, replica.ErrLost) {
 			break

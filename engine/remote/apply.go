@@ -14,6 +14,9 @@ import (
 func (t *Tree) Apply(ctx context.Context, dir string, changes []replica.Change) []replica.Result {
 	results := make([]replica.Result, len(changes))
 	n, err := t.node(ctx, dir)
+	if err == nil {
+		err = t.member(n.realm.root.Write, "change")
+	}
 	for i, c := range changes {
 		if err != nil {
 			results[i].Err = err
@@ -72,31 +75,28 @@ func (t *Tree) set(ctx context.Context, n *node, c replica.Change, e object.Entr
 	if err := n.load(ctx, t); err != nil {
 		return nil, err
 	}
-	var none object.Tree
-	if e.Kind == object.Directory {
-		var err error
-		if none, err = t.put(ctx, object.Tree{}, nil); err != nil {
-			return nil, err
-		}
-	}
 	now := n.entries.get(e.Name)
 	if err := expect(n, e.Name, now.Entry, c.Old); err != nil {
+		return nil, err
+	}
+	if err := t.mayChange(n, now.Entry); err != nil {
 		return nil, err
 	}
 	if now.Kind == e.Kind {
 		e = e.WithUnknownFrom(now.Entry)
 	}
-	switch {
-	case now.Kind == object.Directory && e.Kind == object.Directory:
-		e.Tree, e.Extra = now.Tree, now.Extra
-	case now.Kind == object.Directory:
-		if err := t.mustBeEmpty(ctx, n, now); err != nil {
+	if now.Kind == object.Directory && e.Kind == object.Directory {
+		e.Tree, e.Root, e.Roots, e.Extra = now.Tree, now.Root, now.Roots, now.Extra
+	} else {
+		if err := t.vacate(ctx, n, now); err != nil {
 			return nil, err
 		}
-		t.forget(replica.Join(n.path, e.Name))
-		e.Tree = none
-	default:
-		e.Tree, e.Extra = none, now.Extra
+		if now.Kind != object.Directory {
+			e.Extra = now.Extra
+		}
+		if err := t.makeEmpty(ctx, n, &e); err != nil {
+			return nil, err
+		}
 	}
 	e = marked(e, c)
 	n.entries.set(e.Name, item{Entry: e, fresh: true})
@@ -114,14 +114,66 @@ func (t *Tree) remove(ctx context.Context, n *node, old replica.Entry) error {
 	if err := expect(n, old.Name, now.Entry, &old); err != nil {
 		return err
 	}
-	if now.Kind == object.Directory {
-		if err := t.mustBeEmpty(ctx, n, now); err != nil {
-			return err
-		}
-		t.forget(replica.Join(n.path, old.Name))
+	if err := t.vacate(ctx, n, now); err != nil {
+		return err
 	}
 	n.entries.set(old.Name, item{fresh: true})
 	t.count(n, 0)
+	return nil
+}
+
+// mayChange refuses changes of a directory that is a root by who may not write in it.
+func (t *Tree) mayChange(n *node, e object.Entry) error {
+	if (e.Root == object.RootID{}) {
+		return nil
+	}
+	root, err := rootAt(n.realm.root, n.path, e.Name, e.Root)
+	if err == nil {
+		err = t.member(root.Write, "change")
+	}
+	if err != nil {
+		return fmt.Errorf("change %q in the store: %w", replica.Join(n.path, e.Name), err)
+	}
+	return nil
+}
+
+// vacate makes room for something else where e is: a directory must be empty, and a root ends. n.mu is held.
+func (t *Tree) vacate(ctx context.Context, n *node, e item) error {
+	if e.Kind != object.Directory {
+		return nil
+	}
+	if err := t.mayChange(n, e.Entry); err != nil {
+		return err
+	}
+	if err := t.mustBeEmpty(ctx, n, e); err != nil {
+		return err
+	}
+	t.forget(replica.Join(n.path, e.Name))
+	if (e.Root != object.RootID{}) {
+		t.endRealm(e.Root)
+	}
+	return nil
+}
+
+// makeEmpty gives a directory that is to be made what it needs to be stored.
+func (t *Tree) makeEmpty(ctx context.Context, n *node, e *replica.Entry) error {
+	e.Tree, e.Root, e.Roots = object.Tree{}, object.RootID{}, false
+	if e.Kind != object.Directory {
+		return nil
+	}
+	if !object.HasGroups(e.Name) {
+		var err error
+		e.Tree, err = t.put(ctx, n.realm, object.Tree{}, nil)
+		return err
+	}
+	r, err := t.newRealm(ctx, n.realm, n.path, e.Name)
+	if err != nil {
+		return fmt.Errorf("make directory %q in the store: %w", replica.Join(n.path, e.Name), err)
+	}
+	e.Root = r.root.ID
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.realms[e.Root] = r
 	return nil
 }
 
@@ -146,6 +198,9 @@ func (t *Tree) rename(ctx context.Context, n *node, c replica.Change) (*replica.
 	}
 	if n.entries.get(to).Kind != object.Absent || !object.ValidName(to) {
 		return nil, fmt.Errorf("rename %q to %q in the store: name is taken or not valid", replica.Join(n.path, old.Name), to)
+	}
+	if err := t.mayMove(n.path, old.Name, n.path, to, now.Kind); err != nil {
+		return nil, err
 	}
 	if t.open(replica.Join(n.path, old.Name)) {
 		return nil, fmt.Errorf("rename %q in the store: its directory is being worked on", replica.Join(n.path, old.Name))
@@ -183,11 +238,14 @@ func (t *Tree) mustBeEmpty(ctx context.Context, n *node, e item) error {
 		}
 		count = len(child.entries.all())
 	} else {
-		list, err := t.read(ctx, e.Tree)
-		if err != nil {
+		at := &node{path: path, realm: n.realm, base: e.Tree}
+		if err := t.enterRealm(ctx, at, e.Entry); err != nil {
 			return err
 		}
-		count = len(list)
+		if err := at.load(ctx, t); err != nil {
+			return err
+		}
+		count = len(at.entries.all())
 	}
 	if count > 0 {
 		return fmt.Errorf("remove directory %q in the store: not empty", path)

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -42,11 +43,32 @@ func (t *Tree) Relocate(ctx context.Context, from, to string, _ replica.Entry) e
 	case t.open(from):
 		return fmt.Errorf("move %q in the store: it is being worked on: %w", from, replica.ErrChanged)
 	}
+	if err := t.mayMove(fromDir, fromName, toDir, toName, e.Kind); err != nil {
+		return err
+	}
 	src.entries.set(fromName, item{fresh: true})
 	e.Name, e.fresh = toName, true
 	dst.entries.set(toName, e)
 	t.count(src, 0)
 	t.count(dst, 0)
+	return nil
+}
+
+// mayMove refuses what would change for whom something is: what lies in a root is sealed for its groups.
+func (t *Tree) mayMove(fromDir, fromName, toDir, toName string, kind object.Kind) error {
+	seat, err := replica.SeatOf(t, fromDir, fromName, kind)
+	if err == nil {
+		var to replica.Seat
+		if to, err = replica.SeatOf(t, toDir, toName, kind); err == nil && to != seat {
+			err = fmt.Errorf("it would be for other groups: %w", errors.ErrUnsupported)
+		}
+	}
+	if err == nil {
+		err = t.MayWrite(replica.Domain{Write: seat.Write})
+	}
+	if err != nil {
+		return fmt.Errorf("move %q to %q in the store: %w", replica.Join(fromDir, fromName), replica.Join(toDir, toName), err)
+	}
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -20,20 +21,45 @@ import (
 	"ensync/store/object"
 )
 
+// Root is one root of a store: the one that the tree begins with, or one that a directory in it names.
+type Root struct {
+	ID   object.RootID // zero: the one that the tree begins with
+	Path string        // of the directory, for messages
+	Read string        // group for whose members it is
+	// Write is the group whose members may change it.
+	Write string
+}
+
 // Head is the state of a root that was committed last.
 type Head struct {
-	Tree   object.Tree
+	Tree   object.Tree   // zero: nothing was committed yet, or the root has ended
+	Ended  bool          // it was removed: nobody commits to it any more
 	Author object.Author // who committed it, and when
-	// State is what the store wants back to replace this head; opaque here.
+	// State is what the store wants back to replace this head; opaque here. nil: the root is to be made.
 	State any
 }
 
-// Store is what this package needs of one root in a store. Methods may be called concurrently.
+// Change replaces the head of a root by one with another tree; a zero tree ends the root.
+type Change struct {
+	Root Root
+	Old  Head
+	Tree object.Tree
+	New  Head // set by Commit
+}
+
+// Store is what this package needs of an encrypted store. Methods may be called concurrently.
 type Store interface {
-	// Head returns the committed state. It never returns an older one than it did before.
-	Head(ctx context.Context) (Head, error)
-	// ReadTree returns the entries of a stored directory, sorted by name.
-	ReadTree(ctx context.Context, t object.Tree) ([]object.Entry, error)
+	// Top returns the root that the tree begins with.
+	Top() Root
+	// Member returns nil if this client is in a group, or why not.
+	Member(group string) error
+	// NewID returns the id of a root that is not there yet.
+	NewID() object.RootID
+
+	// Heads returns the committed states of roots, asked for together. It never returns an older one than before.
+	Heads(ctx context.Context, roots []Root) ([]Head, []error)
+	// ReadTree returns the entries of a stored directory of a root, sorted by name.
+	ReadTree(ctx context.Context, r Root, t object.Tree) ([]object.Entry, error)
 	// OpenContent reads and verifies content.
 	OpenContent(ctx context.Context, c object.Content) (io.ReadCloser, error)
 
@@ -41,26 +67,28 @@ type Store interface {
 	PutContent(ctx context.Context, r io.Reader) (object.Content, error)
 	// Adopt reports whether all of a content is in the store already, so that PutContent can be left out.
 	Adopt(ctx context.Context, c object.Content) (bool, error)
-	// PutTree stores a directory, like PutContent. old is the committed one whose place it takes, or one that was put
-	// since; zero if there is none.
-	PutTree(ctx context.Context, old object.Tree, entries []object.Entry) (object.Tree, error)
-	// Commit makes what was put durable, calls prepare with a tag, and replaces the head by one with this tree.
-	// replica.ErrLost if the head is no longer old.
-	Commit(ctx context.Context, old Head, tree object.Tree, prepare func(tag string) error) (Head, error)
-	// Happened reports whether the commit of that tag is part of the history.
+	// PutTree stores a directory of a root, like PutContent. old is the committed one whose place it takes, or one that
+	// was put since; zero if there is none.
+	PutTree(ctx context.Context, r Root, old object.Tree, entries []object.Entry) (object.Tree, error)
+	// Commit makes what was put durable, calls prepare with a tag for each change, and makes the changes: those of one
+	// rank in any order, and none of a rank if one before it failed. replica.ErrLost if a head is no longer the old one.
+	Commit(ctx context.Context, ranks [][]*Change, prepare func(tags []string) error) error
+	// Happened reports whether the commit of that tag is part of a root's history.
 	Happened(ctx context.Context, tag string) (bool, error)
 	// Parent returns the head before one; ok is false if there was none.
-	Parent(ctx context.Context, h Head) (parent Head, ok bool, err error)
+	Parent(ctx context.Context, r Root, h Head) (parent Head, ok bool, err error)
 }
 
-// Tree is one root of a store as a replica.
+// Tree is a root of a store, with the roots in it, as a replica.
 type Tree struct {
 	store Store
 
 	mu      sync.Mutex // guards what follows, and all nodes' links; never held over I/O
-	head    Head
+	top     *realm
+	realms  map[object.RootID]*realm // the top's under zero
 	nodes   map[string]*node
 	written map[object.Tree][]object.Entry // stored since the last commit: not to be read from the store before it
+	refs    map[object.Tree][]ref          // what refsBelow found
 	changes int
 	bytes   int64
 }
@@ -70,13 +98,15 @@ var _ replica.Server = (*Tree)(nil)
 // A node is a directory that is being looked at.
 type node struct {
 	path  string
+	realm *realm
 	moved bool // it, or a directory above it, is not at its committed place
 
-	mu      sync.Mutex // guards what follows; held over I/O, and together with another only parent before child
-	base    object.Tree
-	loaded  bool
-	entries listing
-	changed bool
+	mu       sync.Mutex // guards what follows; held over I/O, and together with another only parent before child
+	base     object.Tree
+	hasRoots bool // below it there may be roots
+	loaded   bool
+	entries  listing
+	changed  bool
 }
 
 // Open returns the tree as it is committed now.
@@ -87,20 +117,19 @@ func Open(ctx context.Context, s Store) (*Tree, error) {
 
 // Refresh drops all changes and shows what is committed now.
 func (t *Tree) Refresh(ctx context.Context) error {
-	head, err := t.store.Head(ctx)
-	if err != nil {
-		return err
+	top := t.store.Top()
+	heads, errs := t.store.Heads(ctx, []Root{top})
+	if errs[0] != nil {
+		return errs[0]
 	}
-	t.reset(head)
-	return nil
-}
-
-func (t *Tree) reset(head Head) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.head, t.changes, t.bytes = head, 0, 0
-	t.nodes = map[string]*node{"": {base: head.Tree}}
-	t.written = map[object.Tree][]object.Entry{}
+	t.changes, t.bytes = 0, 0
+	t.top = &realm{root: top, head: heads[0], base: heads[0].Tree}
+	t.realms = map[object.RootID]*realm{top.ID: t.top}
+	t.nodes = map[string]*node{"": {realm: t.top, base: t.top.base, hasRoots: true}}
+	t.written, t.refs = map[object.Tree][]object.Entry{}, map[object.Tree][]ref{}
+	return nil
 }
 
 // node returns a directory, loading those above it as needed.
@@ -123,21 +152,27 @@ func (t *Tree) node(ctx context.Context, dir string) (*node, error) {
 	if e.Kind != object.Directory {
 		return nil, fmt.Errorf("open directory %q in the store: %w", dir, replica.ErrNotExist)
 	}
+	fresh := &node{path: dir, realm: parent.realm, base: e.Tree, hasRoots: e.Roots, moved: parent.moved || e.fresh}
+	if err := t.enterRealm(ctx, fresh, e.Entry); err != nil {
+		return nil, fmt.Errorf("open directory %q in the store: %w", dir, err)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if n := t.nodes[dir]; n != nil {
 		return n, nil
 	}
-	n = &node{path: dir, base: e.Tree, moved: parent.moved || e.fresh}
-	t.nodes[dir] = n
-	return n, nil
+	t.nodes[dir] = fresh
+	return fresh, nil
 }
 
 func (n *node) load(ctx context.Context, t *Tree) error {
 	if n.loaded {
 		return nil
 	}
-	list, err := t.read(ctx, n.base)
+	list, err := t.read(ctx, n.realm, n.base)
+	if err == nil {
+		list, err = t.withoutEnded(ctx, n, list)
+	}
 	if err != nil {
 		return fmt.Errorf("read directory %q in the store: %w", n.path, err)
 	}
@@ -147,7 +182,7 @@ func (n *node) load(ctx context.Context, t *Tree) error {
 }
 
 // read returns the entries of a stored directory, also of one that is not committed yet.
-func (t *Tree) read(ctx context.Context, tree object.Tree) ([]object.Entry, error) {
+func (t *Tree) read(ctx context.Context, r *realm, tree object.Tree) ([]object.Entry, error) {
 	if tree.IsZero() {
 		return nil, nil
 	}
@@ -157,12 +192,12 @@ func (t *Tree) read(ctx context.Context, tree object.Tree) ([]object.Entry, erro
 	if ok {
 		return list, nil
 	}
-	return t.store.ReadTree(ctx, tree)
+	return t.store.ReadTree(ctx, r.root, tree)
 }
 
 // put stores a directory in the place of old.
-func (t *Tree) put(ctx context.Context, old object.Tree, entries []object.Entry) (object.Tree, error) {
-	tree, err := t.store.PutTree(ctx, old, entries)
+func (t *Tree) put(ctx context.Context, r *realm, old object.Tree, entries []object.Entry) (object.Tree, error) {
+	tree, err := t.store.PutTree(ctx, r.root, old, entries)
 	if err == nil {
 		t.mu.Lock()
 		t.written[tree] = entries
@@ -194,10 +229,10 @@ func (t *Tree) List(ctx context.Context, dir string) ([]replica.Entry, error) {
 	return n.entries.all(), nil
 }
 
-// Mark returns the key of the committed tree of a directory.
+// Mark returns what identifies the committed tree of a directory, with the roots below it.
 func (t *Tree) Mark(ctx context.Context, dir string) (string, error) {
 	n, err := t.node(ctx, dir)
-	if errors.Is(err, replica.ErrNotExist) {
+	if errors.Is(err, replica.ErrNotExist) || errors.Is(err, replica.ErrNotAllowed) {
 		return "", nil
 	}
 	if err != nil {
@@ -208,7 +243,7 @@ func (t *Tree) Mark(ctx context.Context, dir string) (string, error) {
 	if n.changed || n.moved {
 		return "", nil
 	}
-	return mark(n.base), nil
+	return t.markOf(ctx, n)
 }
 
 func mark(t object.Tree) string {
@@ -254,25 +289,32 @@ func (t *Tree) Leave(ctx context.Context, dir string) (string, error) {
 		delete(t.nodes, dir)
 		t.mu.Unlock()
 	}
-	return mark(n.base), nil
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return t.markOf(ctx, n)
 }
 
-// write stores a changed directory and puts its new key into its parent's entry. The root's key waits for Commit.
+// write stores a changed directory and puts its new key into its parent's entry. A root's key waits for Commit.
 func (t *Tree) write(ctx context.Context, n *node) error {
 	n.mu.Lock()
 	if !n.changed {
 		n.mu.Unlock()
 		return nil
 	}
-	tree, err := t.put(ctx, n.base, n.entries.all())
+	list := n.entries.all()
+	tree, err := t.put(ctx, n.realm, n.base, list)
+	roots := hasRoots(list)
 	if err == nil {
-		n.base, n.changed = tree, false
+		n.base, n.changed, n.hasRoots = tree, false, roots
 	}
 	n.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("store directory %q: %w", n.path, err)
 	}
-	if n.path == "" {
+	if n.path == n.realm.root.Path {
+		t.mu.Lock()
+		n.realm.base = tree
+		t.mu.Unlock()
 		return nil
 	}
 	up, name := replica.Split(n.path)
@@ -286,7 +328,7 @@ func (t *Tree) write(ctx context.Context, n *node) error {
 		return err
 	}
 	if e := parent.entries.get(name); e.Tree != tree {
-		e.Tree = tree
+		e.Tree, e.Roots = tree, roots
 		parent.entries.set(name, e)
 		parent.changed = true
 	}
@@ -301,7 +343,7 @@ func (t *Tree) Pending() (changes int, size int64) {
 }
 
 // Commit makes all changes visible; see replica.Server.
-func (t *Tree) Commit(ctx context.Context, prepare func(tag string) error) error {
+func (t *Tree) Commit(ctx context.Context, prepare func([]replica.Part) error) error {
 	if changes, _ := t.Pending(); changes == 0 {
 		return nil
 	}
@@ -311,19 +353,25 @@ func (t *Tree) Commit(ctx context.Context, prepare func(tag string) error) error
 			return err
 		}
 	}
-	root := t.nodes[""]
-	if root.base == t.head.Tree { // changes that cancelled each other out
-		t.settle(t.head)
+	ranks := t.changedRealms()
+	if len(ranks) == 0 { // changes that cancelled each other out
+		t.settle(nil)
 		return nil
 	}
-	head, err := t.store.Commit(ctx, t.head, root.base, prepare)
+	err := t.store.Commit(ctx, ranks, func(tags []string) error {
+		var parts []replica.Part
+		for _, c := range slices.Concat(ranks...) {
+			parts = append(parts, replica.Part{Top: c.Root.Path, Tag: tags[len(parts)]})
+		}
+		return prepare(parts)
+	})
 	if errors.Is(err, replica.ErrLost) {
 		return errors.Join(err, t.Refresh(ctx))
 	}
 	if err != nil {
 		return err
 	}
-	t.settle(head)
+	t.settle(ranks)
 	return nil
 }
 
@@ -350,10 +398,17 @@ func depth(path string) int {
 }
 
 // settle makes what is shown the committed state.
-func (t *Tree) settle(head Head) {
+func (t *Tree) settle(ranks [][]*Change) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.head, t.changes, t.bytes = head, 0, 0
+	for _, c := range slices.Concat(ranks...) {
+		if c.Tree.IsZero() {
+			delete(t.realms, c.Root.ID)
+		} else {
+			t.realms[c.Root.ID].head = c.New
+		}
+	}
+	t.changes, t.bytes = 0, 0
 	t.written = map[object.Tree][]object.Entry{}
 	for _, n := range t.nodes {
 		n.moved = false

@@ -119,6 +119,12 @@ type Historian interface {
 	Author(ctx context.Context, dir string, e Entry) (object.Author, error)
 }
 
+// A Part of a commit is what becomes visible in one step.
+type Part struct {
+	Top string // of the domain
+	Tag string
+}
+
 // Server is the tree in the store: one state that was committed, and the changes made on top of it since.
 type Server interface {
 	// List returns the entries of a directory, sorted by name, content always known.
@@ -144,10 +150,11 @@ type Server interface {
 	// Pending tells how much waits for Commit.
 	Pending() (changes int, bytes int64)
 
-	// Commit makes all changes durable and visible to others, in one step. Before that step, when everything it needs
-	// is durable, it calls prepare with a tag by which Happened can be asked later. ErrLost if another client was
-	// faster: the replica has then dropped the changes and shows the other's state. Not concurrent with other calls.
-	Commit(ctx context.Context, prepare func(tag string) error) error
+	// Commit makes all changes durable and visible to others, those of one domain (see Divided) in one step. Before the
+	// first step, when everything they need is durable, it calls prepare with the parts, each with a tag by which Happened
+	// can be asked later. A part is made visible after those below it. ErrLost if another client was faster with one of
+	// them: the replica has then dropped what is not visible and shows the others' state. Not concurrent with other calls.
+	Commit(ctx context.Context, prepare func([]Part) error) error
 
 	// Happened reports whether the commit of that tag is part of the server's history. Only then was it ever seen.
 	Happened(ctx context.Context, tag string) (bool, error)

@@ -159,7 +159,7 @@ func (s *Service) look(ctx context.Context) error {
 }
 
 // lastRoot is the root as it was after the last sync; nil before the first one.
-func (s *Service) lastRoot() *remote.Root {
+func (s *Service) lastRoot() *remote.Encrypted {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.root
@@ -211,7 +211,7 @@ func (s *Service) missed(err error) {
 }
 
 // synced notes how a sync ended.
-func (s *Service) synced(req session.Request, root *remote.Root, sum engine.Summary, err error) error {
+func (s *Service) synced(req session.Request, root *remote.Encrypted, sum engine.Summary, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()

@@ -46,12 +46,12 @@ type Service struct {
 
 	mu         sync.Mutex // guards what follows
 	pace       pace
-	root       *remote.Root // as it was after the last sync
-	storeTells bool         // the store tells of changes
-	shown      Mount        // what shows the tree; nil before Run
-	last       time.Time    // of the last sync that went through
-	lastErr    error        // of the last sync; nil: it went through
-	since      time.Time    // when the store went out of reach; zero: it is in reach
+	root       *remote.Encrypted // as it was after the last sync
+	storeTells bool              // the store tells of changes
+	shown      Mount             // what shows the tree; nil before Run
+	last       time.Time         // of the last sync that went through
+	lastErr    error             // of the last sync; nil: it went through
+	since      time.Time         // when the store went out of reach; zero: it is in reach
 	paused     bool
 	content    Content        // as last counted
 	pinned     session.Pinned // as of the last round
@@ -295,7 +295,7 @@ func (s *Service) Sync(ctx context.Context, req session.Request) (engine.Summary
 	return sum, err
 }
 
-func (s *Service) syncOnce(ctx context.Context, req session.Request) (*remote.Root, engine.Summary, error) {
+func (s *Service) syncOnce(ctx context.Context, req session.Request) (*remote.Encrypted, engine.Summary, error) {
 	root, err := s.store.OpenRoot(ctx)
 	if err != nil {
 		return nil, engine.Summary{}, err

@@ -185,7 +185,7 @@ func (s *Store) Close() error {
 }
 
 // OpenRoot opens the configured root.
-func (s *Store) OpenRoot(ctx context.Context) (*remote.Root, error) {
+func (s *Store) OpenRoot(ctx context.Context) (*remote.Encrypted, error) {
 	r, err := remote.OpenRoot(ctx, s.Store, s.Config.General.ServerRoot)
 	if errors.Is(err, store.ErrNoRoot) {
 		return nil, fmt.Errorf("%w; make it with ensync setup, or name another one as server_root in %s", err,

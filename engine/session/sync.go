@@ -25,7 +25,7 @@ const (
 )
 
 // Sync reconciles a replica with a root once.
-func (s *Store) Sync(ctx context.Context, r *Replica, root *remote.Root, req Request) (engine.Summary, error) {
+func (s *Store) Sync(ctx context.Context, r *Replica, root *remote.Encrypted, req Request) (engine.Summary, error) {
 	if err := r.checkIdentity(ctx, req.ConfirmLoss && !req.DryRun); err != nil {
 		return engine.Summary{}, err
 	}

@@ -10,7 +10,6 @@ import (
 	"ensync/engine/config"
 	"ensync/engine/plan"
 	"ensync/keys"
-	"ensync/store"
 	"ensync/store/object"
 )
 
@@ -57,7 +56,7 @@ func validRoot(name string) error {
 	if !object.ValidName(name) || !utf8.ValidString(name) {
 		return fmt.Errorf("%q is no name; allowed are 1 to 255 bytes of text without a slash, and neither . nor .. alone", name)
 	}
-	_, _, err := store.ParseGroups(name, "", "")
+	_, _, err := object.ParseGroups(name, "", "")
 	return err
 }
 

@@ -31,12 +31,18 @@ const (
 	tagContent = 6 // size (integer), depth (byte), key (32 bytes); larger files
 	tagTarget  = 7 // bytes; symlinks
 	tagTree    = 8 // depth (byte), key (32 bytes); directories
+	tagRoot    = 9 // 16 bytes; directories that are roots of their own
 	firstExtra = 32
 
 	tagUser   = 32 // Owner
 	tagGroup  = 33 // Owner
 	tagXattrs = 34 // Xattrs; files and directories
+	tagRoots  = 35 // one byte, 1; directories above roots of their own
+	lastKnown = tagRoots
 )
+
+// kindRoot is stored as the kind of a directory that is a root of its own. Versions that don't know it keep it.
+const kindRoot = Special + 1
 
 // Check says why e can't be stored, or nil.
 func (e Entry) Check() error {
@@ -59,7 +65,7 @@ func (e Entry) Check() error {
 	case File:
 		return e.Content.check(bad)
 	case Directory:
-		if e.Tree.IsZero() || e.Tree.Depth > MaxDepth {
+		if e.Tree.IsZero() == (e.Root == RootID{}) || e.Tree.Depth > MaxDepth {
 			return bad("its tree is not stored")
 		}
 	case Symlink:
@@ -109,24 +115,37 @@ func AppendEntry(dst []byte, e Entry) ([]byte, error) {
 			b = appendField(b, tagContent, append(v, e.Content.Key[:]...))
 		}
 	case Directory:
-		b = appendField(b, tagKind, []byte{byte(Directory)})
-		b = appendField(b, tagMode, binary.AppendUvarint(nil, uint64(e.Mode)))
-		b = appendField(b, tagTree, append([]byte{e.Tree.Depth}, e.Tree.Key[:]...))
+		b = e.appendDirectory(b)
 	case Symlink:
 		b = appendField(b, tagKind, []byte{byte(Symlink)})
 		b = appendField(b, tagTarget, []byte(e.Target))
 	}
-	first := uint64(tagXattrs + 1)
+	first := uint64(lastKnown + 1)
 	if e.Kind == Special {
 		first = tagKind
 	}
 	b = e.appendAttributes(b)
+	if e.Kind == Directory && e.Roots {
+		b = appendField(b, tagRoots, []byte{1})
+	}
 	if err := checkExtra(e.Extra, first); err != nil {
 		return dst, fmt.Errorf("entry %q: %w", e.Name, err)
 	}
 	b = append(b, e.Extra...)
 	dst = binary.AppendUvarint(dst, uint64(len(b)))
 	return append(dst, b...), nil
+}
+
+func (e Entry) appendDirectory(b []byte) []byte {
+	mode := binary.AppendUvarint(nil, uint64(e.Mode))
+	if (e.Root != RootID{}) {
+		b = appendField(b, tagKind, []byte{byte(kindRoot)})
+		b = appendField(b, tagMode, mode)
+		return appendField(b, tagRoot, e.Root[:])
+	}
+	b = appendField(b, tagKind, []byte{byte(Directory)})
+	b = appendField(b, tagMode, mode)
+	return appendField(b, tagTree, append([]byte{e.Tree.Depth}, e.Tree.Key[:]...))
 }
 
 func (e Entry) checkAttributes() error {
@@ -205,6 +224,16 @@ func parseFields(b []byte) (Entry, error) {
 	switch {
 	case e.Kind == Absent || e.Kind == Special:
 		return e, f.fail("%q has kind %d", e.Name, e.Kind)
+	case e.Kind == kindRoot:
+		e.Kind = Directory
+		seen, err := e.parseKnown(&f)
+		if err == nil && (seen != 1<<tagMode|1<<tagRoot || e.Roots) {
+			err = fmt.Errorf("%w: %q has not the fields of a root", ErrMalformed, e.Name)
+		}
+		if err != nil {
+			return e, err
+		}
+		return e, e.checkAttributes()
 	case e.Kind > Special:
 		// Of a later format: kept whole, synchronised by nobody who does not know it.
 		e.Kind, e.Extra = Special, append([]byte(nil), afterName...)
@@ -220,9 +249,9 @@ func parseFields(b []byte) (Entry, error) {
 // parseKnown reads the fields after the kind and returns the set of the tags that a kind must have.
 func (e *Entry) parseKnown(f *fields) (seen uint, err error) {
 	for before := f.rest; f.next(); before = f.rest {
-		if f.tag > tagXattrs {
+		if f.tag > lastKnown {
 			e.Extra = append([]byte(nil), before...)
-			return seen, checkExtra(e.Extra, tagXattrs+1)
+			return seen, checkExtra(e.Extra, lastKnown+1)
 		}
 		if f.tag < firstExtra {
 			seen |= 1 << f.tag
@@ -283,6 +312,15 @@ func (e *Entry) set(tag uint64, v []byte) bool {
 		}
 		e.Tree = Tree{Depth: v[0], Key: Key(v[1:])}
 		return !e.Tree.IsZero()
+	case tagRoot:
+		if len(v) != len(e.Root) {
+			return false
+		}
+		e.Root = RootID(v)
+		return e.Root != RootID{}
+	case tagRoots:
+		e.Roots = true
+		return e.Kind == Directory && len(v) == 1 && v[0] == 1
 	case tagUser:
 		e.User = Owner(v)
 		return len(v) > 0
@@ -303,7 +341,7 @@ func checkExtra(b []byte, first uint64) error {
 	}
 	f := fields{rest: b, last: first - 1}
 	for i := 0; f.next(); i++ {
-		if first == tagKind && i == 0 && (f.tag != tagKind || len(f.value) != 1 || Kind(f.value[0]) <= Special) {
+		if first == tagKind && i == 0 && (f.tag != tagKind || len(f.value) != 1 || Kind(f.value[0]) <= kindRoot) {
 			return f.fail("special file without a kind")
 		}
 	}

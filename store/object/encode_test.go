@@ -19,9 +19,11 @@ func samples() []Entry {
 		{Name: "e", Kind: Symlink, Target: "../\xfe"},
 		{Name: "f", Kind: Special, Extra: []byte{2, 1, 9, 3, 1, 7}},
 		{Name: "g", Kind: File, Content: Content{Known: true, Data: []byte{}}, User: "alice:1000", Group: ":0", Xattrs: NoXattrs},
-		{Name: "h", Kind: Directory, Tree: Tree{Key: key}, Group: "staff:50", Extra: []byte{35, 0},
+		{Name: "h", Kind: Directory, Tree: Tree{Key: key}, Group: "staff:50", Extra: []byte{36, 0},
 			Xattrs: MakeXattrs(map[string][]byte{"user.a": {}, "user.b\xff": []byte("1\x00")})},
 		{Name: "i", Kind: Symlink, Target: "x", User: "root:0"},
+		{Name: "j.ensync[r=g]", Kind: Directory, Mode: 0o750, Root: RootID{7}, Group: ":5", Extra: []byte{40, 1, 'x'}},
+		{Name: "k", Kind: Directory, Tree: Tree{Key: key}, Roots: true, Xattrs: NoXattrs, Extra: []byte{48, 1, 'x'}},
 	}
 }
 
@@ -71,6 +73,7 @@ func TestEntryRefused(t *testing.T) {
 		"no data":       {Name: "a", Kind: File, Content: Content{Known: true, Size: 5}},
 		"negative":      {Name: "a", Kind: File, Content: Content{Known: true, Size: -5}},
 		"no tree":       {Name: "a", Kind: Directory},
+		"tree and root": {Name: "a", Kind: Directory, Tree: Tree{Key: Key{1}}, Root: RootID{1}},
 		"no target":     {Name: "a", Kind: Symlink},
 		"special":       {Name: "a", Kind: Special},
 		"absent":        {Name: "a"},

@@ -64,6 +64,9 @@ type Tree struct {
 // IsZero reports whether t names nothing.
 func (t Tree) IsZero() bool { return t == Tree{} }
 
+// RootID names a root: a tree with a head, groups and a history of its own.
+type RootID [16]byte
+
 // Entry is one name in a directory.
 type Entry struct {
 	Name    string // raw bytes, 1 to 255 of them, no '/' and no NUL, not "." or ".."
@@ -72,7 +75,9 @@ type Entry struct {
 	ModTime int64   // nanoseconds since 1970; files only
 	Content Content // files
 	Target  string  // symlinks; raw bytes. Of a special entry in a local tree: why it can't be looked at, if it can't
-	Tree    Tree    // directories, where the entry comes from a store
+	Tree    Tree    // directories, where the entry comes from a store, but for roots of their own
+	Root    RootID  // directories that are roots of their own, likewise; zero for others
+	Roots   bool    // directories, likewise: one or more below are roots of their own
 	Extra   []byte  // encoded fields beyond these, kept as they are: Copy, and what this version does not know
 
 	// What is synchronised only where the rules say so; "" is not known, which is never the same as none.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"sync"
 
 	"ensync/engine/remote"
@@ -17,29 +18,45 @@ import (
 	"ensync/store/object"
 )
 
-// Store is one root that any number of clients share. All methods may be called concurrently.
+// Store is one tree, with the roots in it, that any number of clients share. All methods may be called concurrently.
 type Store struct {
-	mu       sync.Mutex
-	contents map[object.Key][]byte
-	trees    map[object.Tree][]object.Entry
-	staged   map[object.Tree][]object.Entry // put since the last commit: not readable yet
-	history  []object.Tree
-	tags     map[string]bool
-	puts     int
+	*shared
+	member func(group string) bool // nil: of all
 
-	// Fault, if set, is asked before each operation ("head", "read", "put", "commit", "committed"); its error fails it.
-	// "committed" is asked after a commit took effect: an error there is a lost answer.
+	// Fault, if set, is asked before each operation ("head", "read", "put", "commit", "swap", "committed"); its error fails
+	// it. "swap" is asked before each head that a commit replaces, "committed" after a commit took effect: an error there is
+	// a lost answer.
 	Fault func(op string) error
 	// Hash gives contents their identity; it must be the clients' own.
 	Hash func(data []byte) object.Content
 }
 
+// shared is what all clients of a store see.
+type shared struct {
+	mu       sync.Mutex
+	contents map[object.Key][]byte
+	trees    map[object.Tree][]object.Entry
+	staged   map[object.Tree][]object.Entry // put since the last commit: not readable yet
+	history  map[object.RootID][]object.Tree
+	tags     map[string]bool
+	puts     int
+	commits  int
+	ids      uint32
+}
+
 var _ remote.Store = (*Store)(nil)
 
-// New returns an empty root.
+// New returns an empty tree.
 func New(hash func([]byte) object.Content) *Store {
-	return &Store{contents: map[object.Key][]byte{}, trees: map[object.Tree][]object.Entry{}, staged: map[object.Tree][]object.Entry{}, history: []object.Tree{{}},
-		tags: map[string]bool{}, Hash: hash}
+	return &Store{Hash: hash, shared: &shared{contents: map[object.Key][]byte{}, trees: map[object.Tree][]object.Entry{},
+		staged: map[object.Tree][]object.Entry{}, history: map[object.RootID][]object.Tree{{}: {{}}}, tags: map[string]bool{}}}
+}
+
+// As returns the store as a client sees it that is in some groups only.
+func (s *Store) As(groups ...string) *Store {
+	c := *s
+	c.member = func(group string) bool { return slices.Contains(groups, group) }
+	return &c
 }
 
 func (s *Store) fault(ctx context.Context, op string) error {
@@ -52,25 +69,55 @@ func (s *Store) fault(ctx context.Context, op string) error {
 	return s.Fault(op)
 }
 
-// Commits returns how many commits were made, and Puts how many contents and trees were stored.
-func (s *Store) Commits() int { s.mu.Lock(); defer s.mu.Unlock(); return len(s.history) - 1 }
+// Commits returns how many commits were made.
+func (s *Store) Commits() int { s.mu.Lock(); defer s.mu.Unlock(); return s.commits }
 
 // Puts returns how many contents and trees were stored.
 func (s *Store) Puts() int { s.mu.Lock(); defer s.mu.Unlock(); return s.puts }
 
-// Head implements remote.Store.
-func (s *Store) Head(ctx context.Context) (remote.Head, error) {
-	if err := s.fault(ctx, "head"); err != nil {
-		return remote.Head{}, err
+// Top implements remote.Store.
+func (s *Store) Top() remote.Root { return remote.Root{Read: "everyone", Write: "root"} }
+
+// Member implements remote.Store.
+func (s *Store) Member(group string) error {
+	if s.member == nil || s.member(group) {
+		return nil
 	}
+	return fmt.Errorf("not in group %s", group)
+}
+
+// NewID implements remote.Store.
+func (s *Store) NewID() object.RootID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := len(s.history) - 1
-	return remote.Head{Tree: s.history[n], State: n}, nil
+	s.ids++
+	return object.RootID(binary.BigEndian.AppendUint32(make([]byte, 12), s.ids))
+}
+
+// Heads implements remote.Store.
+func (s *Store) Heads(ctx context.Context, roots []remote.Root) ([]remote.Head, []error) {
+	heads, errs := make([]remote.Head, len(roots)), make([]error, len(roots))
+	for i, r := range roots {
+		if errs[i] = s.fault(ctx, "head"); errs[i] != nil {
+			continue
+		}
+		s.mu.Lock()
+		if n := len(s.history[r.ID]); n > 0 {
+			heads[i] = headOf(r, s.history[r.ID], n-1)
+		} else {
+			errs[i] = fmt.Errorf("root %x: missing", r.ID)
+		}
+		s.mu.Unlock()
+	}
+	return heads, errs
+}
+
+func headOf(r remote.Root, history []object.Tree, n int) remote.Head {
+	return remote.Head{Tree: history[n], Ended: r.ID != object.RootID{} && history[n].IsZero(), State: n}
 }
 
 // ReadTree implements remote.Store.
-func (s *Store) ReadTree(ctx context.Context, t object.Tree) ([]object.Entry, error) {
+func (s *Store) ReadTree(ctx context.Context, _ remote.Root, t object.Tree) ([]object.Entry, error) {
 	if err := s.fault(ctx, "read"); err != nil {
 		return nil, err
 	}
@@ -123,13 +170,14 @@ func (s *Store) Adopt(_ context.Context, c object.Content) (bool, error) {
 }
 
 // PutTree implements remote.Store.
-func (s *Store) PutTree(ctx context.Context, _ object.Tree, entries []object.Entry) (object.Tree, error) {
+func (s *Store) PutTree(ctx context.Context, r remote.Root, _ object.Tree, entries []object.Entry) (object.Tree, error) {
 	if err := s.fault(ctx, "put"); err != nil {
 		return object.Tree{}, err
 	}
 	h := sha256.New()
+	fmt.Fprintf(h, "%q", r.Read) // as the key of a real store's directories
 	for _, e := range entries {
-		for _, part := range []string{e.Name, e.Target, string(e.Content.Key[:]), string(e.Tree.Key[:]), string(e.Extra),
+		for _, part := range []string{e.Name, e.Target, string(e.Content.Key[:]), string(e.Tree.Key[:]), string(e.Root[:]), fmt.Sprint(e.Roots), string(e.Extra),
 			string(e.User), string(e.Group), string(e.Xattrs)} {
 			binary.Write(h, binary.LittleEndian, int64(len(part)))
 			io.WriteString(h, part)
@@ -146,29 +194,53 @@ func (s *Store) PutTree(ctx context.Context, _ object.Tree, entries []object.Ent
 }
 
 // Commit implements remote.Store.
-func (s *Store) Commit(ctx context.Context, old remote.Head, tree object.Tree, prepare func(string) error) (remote.Head, error) {
+func (s *Store) Commit(ctx context.Context, ranks [][]*remote.Change, prepare func([]string) error) error {
 	if err := s.fault(ctx, "commit"); err != nil {
-		return remote.Head{}, err
+		return err
 	}
-	n := old.State.(int) + 1
-	tag := fmt.Sprintf("commit %d %p %x", n, prepare, tree.Key[:8])
-	if err := prepare(tag); err != nil {
-		return remote.Head{}, err
+	changes := slices.Concat(ranks...)
+	var tags []string
+	for _, c := range changes {
+		tags = append(tags, fmt.Sprintf("commit %x %d %p %x", c.Root.ID, next(c.Old), prepare, c.Tree.Key[:8]))
 	}
+	if err := prepare(tags); err != nil {
+		return err
+	}
+	for i, c := range changes {
+		if err := s.fault(ctx, "swap"); err != nil {
+			return err
+		}
+		if err := s.swap(c, tags[i]); err != nil {
+			return err
+		}
+	}
+	return s.fault(ctx, "committed")
+}
+
+// next is the number of the commit that replaces a head.
+func next(old remote.Head) int {
+	if old.State == nil {
+		return 1
+	}
+	return old.State.(int) + 1
+}
+
+func (s *Store) swap(c *remote.Change, tag string) error {
 	s.mu.Lock()
-	if n != len(s.history) {
-		s.mu.Unlock()
-		return remote.Head{}, replica.ErrLost
+	defer s.mu.Unlock()
+	history := s.history[c.Root.ID]
+	if c.Old.State == nil {
+		history = []object.Tree{{}} // its number is 0 here, too
 	}
-	s.history = append(s.history, tree)
+	if n := next(c.Old); n != len(history) || c.Old.Ended {
+		return replica.ErrLost
+	}
+	s.history[c.Root.ID] = append(history, c.Tree)
 	maps.Copy(s.trees, s.staged)
-	clear(s.staged)
 	s.tags[tag] = true
-	s.mu.Unlock()
-	if err := s.fault(ctx, "committed"); err != nil {
-		return remote.Head{}, err
-	}
-	return remote.Head{Tree: tree, State: n}, nil
+	s.commits++
+	c.New = headOf(c.Root, s.history[c.Root.ID], len(history))
+	return nil
 }
 
 // Happened implements remote.Store.
@@ -179,12 +251,12 @@ func (s *Store) Happened(_ context.Context, tag string) (bool, error) {
 }
 
 // Parent implements remote.Store.
-func (s *Store) Parent(_ context.Context, h remote.Head) (remote.Head, bool, error) {
+func (s *Store) Parent(_ context.Context, r remote.Root, h remote.Head) (remote.Head, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := h.State.(int) - 1
 	if n < 0 {
 		return remote.Head{}, false, nil
 	}
-	return remote.Head{Tree: s.history[n], State: n}, true, nil
+	return headOf(r, s.history[r.ID], n), true, nil
 }

@@ -1,0 +1,80 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"slices"
+	"sync"
+
+	"ensync/store/object"
+)
+
+// A directory whose name carries .ensync[...] is a root of its own: its entry in the tree above names the root's id, and
+// the name, with what it inherits, the groups. So a client writes there without any right to what is above, and whoever
+// writes above can't make anything there show: the head is signed by the write group that the name tells, and its private
+// part sealed for the read group.
+//
+// Such a root ends with a commit that has no tree. Nobody commits to it any more, so what another client has just stored
+// there never vanishes with the entry above: one of the two loses the swap. Its head stays, for the history of the tree above.
+
+// NewRootID returns the id of a root that is not there yet.
+func NewRootID() object.RootID {
+	var id object.RootID
+	rand.Read(id[:]) // it never fails
+	return id
+}
+
+// Nested returns a root that a directory names. The name in info is for messages only. Nothing is read.
+func (s *Store) Nested(info RootInfo) *Root { return &Root{s: s, info: info, nested: true} }
+
+// Unborn is what to commit on first.
+func (r *Root) Unborn() Head { return Head{root: r.info.ID, unborn: true} }
+
+// Ended reports whether a nested root was removed.
+func (h Head) Ended() bool { return h.Seq > 0 && h.Tree.IsZero() }
+
+// Member returns nil if the passphrase is in a group, or ErrNoGroup.
+func (s *Store) Member(group string) error { _, err := s.group(group); return err }
+
+// manyHeads is how many heads are asked for, or replaced, at once.
+const manyHeads = 32
+
+// together calls fn for 0 to n-1, several at once.
+func (s *Store) together(n int, fn func(int)) {
+	slots := make(chan struct{}, manyHeads)
+	var all sync.WaitGroup
+	for i := range n {
+		slots <- struct{}{}
+		all.Go(func() { defer func() { <-slots }(); fn(i) })
+	}
+	all.Wait()
+}
+
+// Heads is Head of several roots, asked for together. Each has an error of its own.
+func (s *Store) Heads(ctx context.Context, roots []*Root) ([]Head, []error) {
+	heads, notes, errs := make([]Head, len(roots)), make([]func(*rootSeen), len(roots)), make([]error, len(roots))
+	s.together(len(roots), func(i int) { heads[i], notes[i], errs[i] = roots[i].look(ctx) })
+	all := map[[16]byte]func(*rootSeen){}
+	for i, note := range notes {
+		if note != nil && errs[i] == nil {
+			all[roots[i].info.ID] = note
+		}
+	}
+	if len(all) == 0 {
+		return heads, errs
+	}
+	if err := s.opt.Memory.changeRoots(all); err != nil {
+		for i := range errs {
+			errs[i] = errors.Join(errs[i], err)
+		}
+	}
+	return heads, errs
+}
+
+// AnyMoved is Root.Moved of several roots, asked for together.
+func (s *Store) AnyMoved(ctx context.Context, roots []*Root, heads []Head) (bool, error) {
+	moved, errs := make([]bool, len(roots)), make([]error, len(roots))
+	s.together(len(roots), func(i int) { moved[i], errs[i] = roots[i].Moved(ctx, heads[i]) })
+	return slices.Contains(moved, true), errors.Join(errs...)
+}

@@ -233,6 +233,7 @@ func (d *directory) clientChange(s step) (c replica.Change, now bool) {
 		} else if c.Old != nil {
 			c.New.Content = c.Old.Content
 		}
+	case s.access.read != nil: // there is nothing to fill it with
 	case c.New.Kind == object.Directory && c.New.Mode&0o700 != 0o700:
 		c.New.Mode |= 0o700
 		if c.Old != nil && c.Old.Kind == object.Directory {

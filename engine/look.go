@@ -122,8 +122,13 @@ func (p *pass) enterSame(v *visit, entries []replica.Entry) error {
 		if e.Kind != object.Directory || !p.inFocus(v, path) {
 			continue
 		}
+		access, ok := p.mayEnter(v, e.Name)
+		if !ok {
+			p.strayed(v, path, access.read)
+			continue
+		}
 		_, _, inside := v.state.Entry(rules.FactsOf(e))
-		below = append(below, &visit{dir: path, up: v, name: e.Name, entry: e, state: inside, agreed: true,
+		below = append(below, &visit{dir: path, up: v, name: e.Name, entry: e, state: inside, access: access, agreed: true,
 			free: v.free, below: v.below})
 	}
 	p.push(below...)
@@ -210,6 +215,7 @@ type step struct {
 	inside rules.State
 	trust  bool
 	opt    optional
+	access // to what is below, if it is a directory
 }
 
 // maxDecided is how many names are decided on before what was decided is carried out: it bounds memory, not safety.
@@ -267,9 +273,16 @@ func (d *directory) locked(fn func()) {
 // inspect decides on one name and puts the outcome where it will be carried out.
 func (d *directory) inspect(n name) {
 	path := replica.Join(d.dir, n.text())
-	mode, trust, inside := d.state.Entry(rules.FactsOf(bestKnown(n)))
+	ruled, trust, inside := d.state.Entry(rules.FactsOf(bestKnown(n)))
 	s := step{n: n, inside: inside, trust: trust && !d.limits.NoModes, opt: optionalOf(inside)}
-	mode = d.modeOf(path, n.server, mode)
+	if !d.guarded(&s, path, ruled == plan.Mode{}) {
+		return
+	}
+	n, mode := s.n, d.modeOf(path, n.server, ruled)
+	if d.lockedBy(s) != nil {
+		mode = d.modeOf(path, n.server, readOnly(ruled))
+		mode.Out = plan.Rights{}
+	}
 	if n.client.Kind == object.Special && n.client.Target != "" && mode != (plan.Mode{}) {
 		d.failed(d.visit, path, errors.New(n.client.Target)) // whatever it is, it is there
 		return
@@ -288,7 +301,7 @@ func (d *directory) inspect(n name) {
 	d.tell(Event{Kind: Inspected, Path: path, Old: &in.Client, New: &in.Server, Outcome: s.out, Below: d.visit.below})
 	if s.out.LeavesDifference() {
 		d.locked(func() { d.differs = true })
-		d.unsynced(s, path, mode)
+		d.unsynced(s, path, d.modeOf(path, n.server, ruled))
 	}
 	if s.opt.xattrs && n.client.Xattrs == object.XattrsTooLarge && mode != (plan.Mode{}) {
 		d.locked(func() {
@@ -354,6 +367,11 @@ func (d *directory) unsynced(s step, path string, mode plan.Mode) {
 		i.Kind = ancestor.Conflicted
 		i.Reason = s.out.Conflict.String() + "; mode " + mode.String() + " lets neither version win"
 		d.conflicted(&i, s)
+		if why := d.lockedBy(s); why != nil {
+			i.Reason = s.out.Conflict.String() + "; " + why.Error()
+		}
+	case d.lockedBy(s) != nil:
+		i.Reason = d.lockedBy(s).Error() + "; what was changed here stays on this machine"
 	default:
 		i.Reason = "local and remote differ; mode " + mode.String() + " lets nothing be done"
 	}
@@ -450,11 +468,14 @@ func recorded(known, e replica.Entry) bool {
 	return known.Kind == e.Kind && (e.Kind == object.Absent || known.Equal(e) && sameHeld(known.Held, e.Held))
 }
 
-// enter adds the directory of that name to those to be looked at.
+// enter adds the directory of that name to those to be looked at, if this client may read it.
 func (d *directory) enter(s step, e replica.Entry, set func(*visit)) {
 	v := &visit{dir: replica.Join(d.dir, s.n.text()), up: d.visit, name: s.n.text(), entry: e, state: s.inside,
-		opt: s.opt, agreed: s.n.known.Kind == object.Directory, free: d.free, below: d.visit.below}
+		opt: s.opt, access: s.access, agreed: s.n.known.Kind == object.Directory, free: d.free, below: d.visit.below}
 	set(v)
+	if s.access.read != nil && !v.vanish {
+		return
+	}
 	d.below = append(d.below, v)
 }
 

@@ -72,7 +72,7 @@ func (p *pass) walk(ctx context.Context) error {
 		p.wake.Broadcast()
 	})
 	defer stop()
-	p.push(&visit{state: p.Rules.Root(), agreed: true})
+	p.push(&visit{state: p.Rules.Root(), access: p.topAccess(), agreed: true})
 	var workers sync.WaitGroup
 	for range p.Workers {
 		workers.Go(p.worker)
@@ -237,12 +237,13 @@ func (p *pass) inFocus(v *visit, dir string) bool {
 
 // A visit is one directory being looked at.
 type visit struct {
-	dir   string
-	up    *visit
-	name  string        // in up
-	entry replica.Entry // of the directory, on the side that has it
-	state rules.State   // with which the directory is entered
-	opt   optional      // what is synchronised of the directory itself
+	dir    string
+	up     *visit
+	name   string        // in up
+	entry  replica.Entry // of the directory, on the side that has it
+	state  rules.State   // with which the directory is entered
+	opt    optional      // what is synchronised of the directory itself
+	access               // what this client may do in it
 
 	agreed   bool // the ancestor has a directory here; what it has below otherwise is of another that went
 	same     bool // nothing changed in the server's tree here and below since the ancestor's mark

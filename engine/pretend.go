@@ -18,7 +18,7 @@ func (d *directory) pretend() {
 		moved := r.old
 		moved.Name = r.to
 		_, _, inside := d.state.Entry(rules.FactsOf(moved))
-		s := step{n: name{server: moved}, out: plan.Outcome{Action: plan.UseServer, Result: moved}, inside: inside}
+		s := step{n: name{server: moved}, out: plan.Outcome{Action: plan.UseServer, Result: moved}, inside: inside, access: d.visit.access}
 		d.pretendStep(Local, s, replica.Entry{Name: r.to})
 	}
 	for _, s := range d.server {

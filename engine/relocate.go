@@ -179,7 +179,7 @@ func (m *matcher) arrived(ctx context.Context, a arrival) error {
 	if err != nil {
 		return unlessLocal(err) // the pass that meets it says so
 	}
-	if r, ok := m.open[from]; ok && r.entry.Kind == a.entry.Kind && !within(a.path, from) {
+	if r, ok := m.open[from]; ok && r.entry.Kind == a.entry.Kind && !within(a.path, from) && m.sameSeat(1-m.side, from, a.path, r.entry.Kind) {
 		r.to = a.path
 		m.found = append(m.found, r)
 		maps.DeleteFunc(m.open, func(path string, _ relocation) bool { return within(path, from) })

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -35,6 +36,8 @@ type sim struct {
 	want    []string // then: what each user made of it
 	workers int
 
+	nested bool // some directories are for groups, that all are in
+
 	optional bool // owners and extended attributes are synchronised; the last of three machines can't set them
 }
 
@@ -59,6 +62,7 @@ func TestSimulation(t *testing.T) {
 			}
 			s.want = make([]string, len(s.machines))
 			s.optional = seed%5 < 2
+			s.nested = seed%2 == 1
 			for i, m := range s.machines {
 				if s.optional {
 					m.tree.Owner, m.tree.Fixed = "me:1001", i == 2
@@ -138,11 +142,27 @@ func (s *sim) note(format string, args ...any) { s.log = append(s.log, fmt.Sprin
 
 var simNames = []string{"a", "b", "d", "d/a", "d/b", "d/e", "d/e/f", "b/x", "a~1"}
 
+// nestedNames make some of the names directories that are roots of their own: one that may be one or a plain one, one in
+// another.
+var nestedNames = map[string]string{"d": "d.ensync[]", "e": "e.ensync[]x", "a~1": "b.ensync[]"}
+
 func (s *sim) name(i int) string {
-	if !s.apart {
-		return simNames[s.rnd.IntN(len(simNames))]
+	names := simNames
+	if s.apart {
+		names = names[:len(names)-1]
 	}
-	return fmt.Sprintf("m%d/%s", i, simNames[s.rnd.IntN(len(simNames)-1)])
+	name := names[s.rnd.IntN(len(names))]
+	if s.nested && s.rnd.IntN(8) > 0 {
+		parts := strings.Split(name, "/")
+		for i, part := range parts {
+			parts[i] = cmp.Or(nestedNames[part], part)
+		}
+		name = strings.Join(parts, "/")
+	}
+	if s.apart {
+		name = fmt.Sprintf("m%d/%s", i, name)
+	}
+	return name
 }
 
 func (s *sim) editAtRandom(i int) {
@@ -252,10 +272,10 @@ func (s *sim) syncAtRandom(i int) {
 		}
 		return nil
 	}
-	raced := false
+	raced, when := false, []string{"commit", "swap"}[s.rnd.IntN(2)]
 	m.tree.Before = func(memory.Op, string) error { return step() }
 	s.store.Fault = func(op string) error {
-		if op == "commit" && kind == 3 && !raced && len(s.machines) > 1 {
+		if op == when && kind == 3 && !raced && len(s.machines) > 1 {
 			raced = true
 			other := (i + 1) % len(s.machines)
 			before := s.store.Fault
@@ -319,23 +339,30 @@ func contentsBelow2(text string) []string {
 }
 
 func (s *sim) storeContents(there map[string]bool) {
-	heads, errs := s.store.Heads(context.Background(), []remote.Root{s.store.Top()})
-	if errs[0] != nil {
-		s.t.Fatal(errs[0])
+	var walk func(root remote.Root, t object.Tree)
+	head := func(root remote.Root) {
+		heads, errs := s.store.Heads(context.Background(), []remote.Root{root})
+		if errs[0] != nil {
+			s.t.Fatal(errs[0])
+		}
+		walk(root, heads[0].Tree)
 	}
-	var walk func(t object.Tree)
-	walk = func(t object.Tree) {
+	walk = func(root remote.Root, t object.Tree) {
 		if t.IsZero() {
 			return
 		}
-		list, err := s.store.ReadTree(context.Background(), s.store.Top(), t)
+		list, err := s.store.ReadTree(context.Background(), root, t)
 		if err != nil {
 			s.t.Fatal(err)
 		}
 		for _, e := range list {
 			there[string(e.Content.Data)] = true
-			walk(e.Tree)
+			if (e.Root != object.RootID{}) {
+				head(remote.Root{ID: e.Root})
+			} else {
+				walk(root, e.Tree)
+			}
 		}
 	}
-	walk(heads[0].Tree)
+	head(s.store.Top())
 }

@@ -237,6 +237,7 @@ func (s *Store) swap(c *remote.Change, tag string) error {
 	}
 	s.history[c.Root.ID] = append(history, c.Tree)
 	maps.Copy(s.trees, s.staged)
+	clear(s.staged)
 	s.tags[tag] = true
 	s.commits++
 	c.New = headOf(c.Root, s.history[c.Root.ID], len(history))

@@ -362,6 +362,7 @@ func (p *pass) ensure(v *visit, side Side) error {
 	change := []replica.Change{{New: &e}}
 	var res []replica.Result
 	if side == Local {
+		e.Mode |= 0o700
 		if err := p.announce(v.up.dir, e); err != nil {
 			return err
 		}

@@ -344,6 +344,7 @@ func (r *relocator) ensureParent(side Side, dir string) (bool, error) {
 	apply, holds := r.Server.Apply, &r.pending.out
 	if side == Local {
 		apply, holds = r.Client.Apply, &r.pending.in
+		other.Mode |= 0o700
 		if err := r.announce(up, other); err != nil {
 			return false, err
 		}

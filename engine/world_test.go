@@ -26,6 +26,7 @@ type machine struct {
 	w      *world
 	tree   *memory.Tree
 	past   *ancestor.DB
+	view   *remotetest.Store // the store as this machine sees it; nil: as all do
 	mode   string
 	own    *rules.Set // nil: mode for everything
 	set    *rules.Set // nil: mode is for all
@@ -65,8 +66,15 @@ func (m *machine) rules() *rules.Set {
 	return rules.Always(mode)
 }
 
+func (m *machine) store() *remotetest.Store {
+	if m.view != nil {
+		return m.view
+	}
+	return m.w.store
+}
+
 func (m *machine) try(change func(*Config)) (Summary, error) {
-	server, err := remote.Open(context.Background(), m.w.store)
+	server, err := remote.Open(context.Background(), m.store())
 	if err != nil {
 		return Summary{}, err
 	}
@@ -81,7 +89,7 @@ func (m *machine) try(change func(*Config)) (Summary, error) {
 
 func (m *machine) server() *remote.Tree {
 	m.w.t.Helper()
-	server, err := remote.Open(context.Background(), m.w.store)
+	server, err := remote.Open(context.Background(), m.store())
 	if err != nil {
 		m.w.t.Fatal(err)
 	}
@@ -121,8 +129,8 @@ func (m *machine) user(script string) {
 		var err error
 		switch f[0] {
 		case "write":
-			path, data, _ := strings.Cut(f[1], "=")
-			err = m.tree.Write(path, data)
+			at := strings.LastIndex(f[1], "=") // names may have one, too
+			err = m.tree.Write(f[1][:at], f[1][at+1:])
 		case "rm":
 			err = m.tree.Remove(f[1])
 		case "mv":

@@ -37,7 +37,7 @@ func (p Problem) String() string {
 // Each finding goes to report, which is called by one goroutine at a time; the error is why Check could not go on.
 // It changes nothing.
 func (s *Store) Check(ctx context.Context, readData bool, report func(Problem)) error {
-	c := &checker{s: s, ctx: ctx, readData: readData, report: report, seen: map[blockName]bool{}}
+	c := &checker{s: s, ctx: ctx, readData: readData, report: report, seen: map[blockName]bool{}, nested: map[object.RootID]bool{}}
 	for _, step := range []func() error{c.keys, c.indexes, c.packs, c.roots, c.losses} {
 		if err := step(); err != nil {
 			return err
@@ -51,7 +51,8 @@ type checker struct {
 	ctx      context.Context
 	readData bool
 	report   func(Problem)
-	seen     map[blockName]bool // trees and blocks that were checked
+	seen     map[blockName]bool     // trees and blocks that were checked
+	nested   map[object.RootID]bool // that were checked
 	root     string
 	looked   bool // again and again for a block, in vain
 }
@@ -180,7 +181,7 @@ func (c *checker) roots() error {
 	}
 	for _, info := range infos {
 		c.root = info.Name
-		if err := c.checkRoot(&Root{s: c.s, info: info}); err != nil {
+		if err := c.checkRoot(&Root{s: c.s, info: info}, ""); err != nil {
 			return err
 		}
 	}
@@ -188,25 +189,28 @@ func (c *checker) roots() error {
 	return nil
 }
 
-func (c *checker) checkRoot(r *Root) error {
+// checkRoot checks a root with its history; dir is where it is in its tree.
+func (c *checker) checkRoot(r *Root, dir string) error {
 	h, err := r.Head(c.ctx)
 	if errors.Is(err, ErrNoGroup) {
 		return nil // of others
 	}
 	if err != nil {
-		return c.found("", headObject(r.info.ID), err)
+		return c.found(dir, headObject(r.info.ID), err)
 	}
 	g, err := r.ReadGroup()
 	if err != nil {
 		return err
 	}
 	for h.Seq > 0 {
-		if err := c.checkTree(r, g, h.Tree, ""); err != nil {
-			return err
+		if !h.Ended() {
+			if err := c.checkTree(r, g, h.Tree, dir); err != nil {
+				return err
+			}
 		}
 		parent, more, err := r.Parent(c.ctx, h)
 		if err != nil || !more {
-			return c.found("", headObject(r.info.ID), err)
+			return c.found(dir, headObject(r.info.ID), err)
 		}
 		h = parent
 	}
@@ -225,17 +229,28 @@ func (c *checker) checkTree(r *Root, g *keys.Group, t object.Tree, dir string) e
 	}
 	for _, e := range entries {
 		p := path.Join(dir, e.Name)
-		switch e.Kind {
-		case object.Directory:
-			err = c.checkTree(r, g, e.Tree, p)
-		case object.File:
+		switch {
+		case e.Kind == object.File:
 			err = c.found(p, "", c.checkContent(e.Content))
+		case e.Root != object.RootID{}:
+			err = c.checkNested(r, e, p)
+		case e.Kind == object.Directory:
+			err = c.checkTree(r, g, e.Tree, p)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (c *checker) checkNested(up *Root, e object.Entry, dir string) error {
+	r, err := up.below(e)
+	if err != nil || c.nested[e.Root] {
+		return c.found(dir, "", err)
+	}
+	c.nested[e.Root] = true
+	return c.checkRoot(r, dir)
 }
 
 // isTold says with an error if no index tells where a block lies.

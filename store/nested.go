@@ -28,6 +28,12 @@ func NewRootID() object.RootID {
 // Nested returns a root that a directory names. The name in info is for messages only. Nothing is read.
 func (s *Store) Nested(info RootInfo) *Root { return &Root{s: s, info: info, nested: true} }
 
+// below returns the root that a directory in r names.
+func (r *Root) below(e object.Entry) (*Root, error) {
+	read, write, err := object.ParseGroups(e.Name, r.info.Read, r.info.Write)
+	return r.s.Nested(RootInfo{ID: e.Root, Name: r.info.Name + "/" + e.Name, Mode: e.Mode, Read: read, Write: write}), err
+}
+
 // Unborn is what to commit on first.
 func (r *Root) Unborn() Head { return Head{root: r.info.ID, unborn: true} }
 

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"ensync/keys"
 	"ensync/store/backend"
 	"ensync/store/block"
 	"ensync/store/object"
@@ -103,29 +102,17 @@ func (s *Store) Usage(ctx context.Context) (trees []Usage, rest int64, err error
 	return trees, stored - needed.bytes, err
 }
 
-// usageOf walks the states of a root, the newest first, and adds to needed what they need.
+// usageOf adds up what the states of a root, and of those in it, need, and adds it to needed.
 func (s *Store) usageOf(ctx context.Context, r *Root, needed *needs) (Usage, error) {
-	u := Usage{Root: r.info.Name}
-	h, err := r.Head(ctx)
-	if err != nil {
-		return u, err
+	w := &weigher{s: s, ctx: ctx, own: needs{ids: map[object.ID]bool{}}, all: needed, nested: map[object.RootID]bool{}}
+	if err := w.newest(r); err != nil {
+		return Usage{}, err
 	}
-	g, err := r.ReadGroup()
-	if err != nil {
-		return u, err
-	}
-	w := &weigher{s: s, ctx: ctx, group: g, own: needs{ids: map[object.ID]bool{}}, all: needed}
-	for more := h.Seq > 0; more; {
-		if err := w.block(h.Commit); err != nil {
-			return u, err
-		}
-		if err := w.tree(h.Tree); err != nil {
-			return u, err
-		}
-		if u.Current == 0 {
-			u.Current = w.own.bytes
-		}
-		if h, more, err = r.Parent(ctx, h); err != nil {
+	u := Usage{Root: r.info.Name, Current: w.own.bytes}
+	for len(w.past) > 0 { // what was removed may be a root
+		next := w.past[0]
+		w.past = w.past[1:]
+		if err := w.earlier(next.root, next.head); err != nil {
 			return u, err
 		}
 	}
@@ -146,13 +133,50 @@ func (n *needs) add(id object.ID, size int64) {
 	}
 }
 
-// weigher adds up the blocks of one root.
+// weigher adds up the blocks of one root, and of those in it that this passphrase can read.
 type weigher struct {
-	s     *Store
-	ctx   context.Context
-	group *keys.Group
-	own   needs
-	all   *needs // of this root and others
+	s      *Store
+	ctx    context.Context
+	own    needs
+	all    *needs // of this root and others
+	nested map[object.RootID]bool
+	past   []state // whose parents are to be added
+}
+
+type state struct {
+	root *Root
+	head Head
+}
+
+// newest adds the newest state of a root.
+func (w *weigher) newest(r *Root) error {
+	h, err := r.Head(w.ctx)
+	if err != nil || h.Seq == 0 {
+		return err
+	}
+	w.past = append(w.past, state{r, h})
+	return w.state(r, h)
+}
+
+// earlier adds the states before h.
+func (w *weigher) earlier(r *Root, h Head) error {
+	for {
+		parent, ok, err := r.Parent(w.ctx, h)
+		if err != nil || !ok {
+			return err
+		}
+		if err := w.state(r, parent); err != nil {
+			return err
+		}
+		h = parent
+	}
+}
+
+func (w *weigher) state(r *Root, h Head) error {
+	if err := w.block(h.Commit); err != nil || h.Ended() {
+		return err
+	}
+	return w.tree(r, h.Tree)
 }
 
 func (w *weigher) seen(key object.Key) bool { return w.own.ids[block.ID(key)] }
@@ -170,25 +194,31 @@ func (w *weigher) block(key object.Key) error {
 	return err
 }
 
-func (w *weigher) tree(t object.Tree) error {
+func (w *weigher) tree(r *Root, t object.Tree) error {
 	if w.seen(t.Key) {
 		return nil
 	}
-	mac, err := w.s.mac(w.group)
+	group, err := r.ReadGroup()
+	if err != nil {
+		return err
+	}
+	mac, err := w.s.mac(group)
 	if err != nil {
 		return err
 	}
 	if err := w.stream(mac, block.TreeList, t.Depth, t.Key, -1, maxBlocks); err != nil {
 		return err
 	}
-	entries, err := w.s.ReadTree(w.ctx, w.group, t)
+	entries, err := w.s.ReadTree(w.ctx, group, t)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
 		switch {
+		case e.Root != object.RootID{}:
+			err = w.root(r, e)
 		case e.Kind == object.Directory:
-			err = w.tree(e.Tree)
+			err = w.tree(r, e.Tree)
 		case e.Kind == object.File && e.Content.Size > object.InlineMax && !w.seen(e.Content.Key):
 			limit := int(min(e.Content.Size/1024+object.ListMax, 1<<40))
 			err = w.stream(w.s.data, block.DataList, e.Content.Depth, e.Content.Key, e.Content.Size, limit)
@@ -198,6 +228,19 @@ func (w *weigher) tree(t object.Tree) error {
 		}
 	}
 	return nil
+}
+
+// root adds a root in another. One with a name that makes no sense nobody enters.
+func (w *weigher) root(up *Root, e object.Entry) error {
+	r, err := up.below(e)
+	if err != nil || w.nested[e.Root] {
+		return nil
+	}
+	w.nested[e.Root] = true
+	if err = w.newest(r); errors.Is(err, ErrNoGroup) {
+		return nil
+	}
+	return err
 }
 
 // stream notes the blocks of a stream, its lists among them.

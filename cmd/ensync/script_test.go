@@ -54,7 +54,7 @@ func setUpScript(env *testscript.Env) error {
 		}
 	}
 	env.Defer(func() { unmountBelow(env.WorkDir) })
-	for _, name := range []string{"one", "two", "three"} {
+	for _, name := range []string{"one", "two", "three", "four"} {
 		pass := strings.Repeat(name+" is a long passphrase, ", 16)
 		if err := os.WriteFile(filepath.Join(env.WorkDir, "pass-"+name), []byte(pass+"\n"), 0o600); err != nil {
 			return err

@@ -185,7 +185,8 @@ func (h *handle) buildSymlink(name string, e object.Entry) error {
 	})
 }
 
-// buildDirectory makes a directory that we can fill; who asked for less gives it its mode when it is full.
+// buildDirectory makes a directory that we can fill; who asked for less gives it its mode when it is full. No rights at
+// all are for one that stays empty.
 func (h *handle) buildDirectory(name string, e object.Entry) error {
 	if err := unix.Mkdirat(h.fd(), name, 0o700); err != nil {
 		return err
@@ -205,7 +206,10 @@ func (h *handle) buildDirectory(name string, e object.Entry) error {
 	if st, err = statFile(fd); err != nil {
 		return err
 	}
-	mode := e.Mode | 0o700
+	mode := e.Mode
+	if mode != 0 {
+		mode |= 0o700
+	}
 	if st.mode&0o7777 == mode {
 		return nil
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 
 	"ensync/engine/replica"
 	"ensync/store"
@@ -49,9 +48,6 @@ func (s *Store) mustBeDirectory(ctx context.Context, p place) error {
 func (t *tree) mkdir(ctx context.Context, dir, name string, mode uint32) error {
 	if err := checkName(name); err != nil {
 		return err
-	}
-	if strings.Contains(name, ".ensync[") {
-		return errors.New("a directory with groups of its own can only be made as a tree of its own: name it /NAME")
 	}
 	if _, there, err := t.entry(ctx, dir, name); err != nil || there {
 		return errors.Join(err, exists(there))

@@ -103,8 +103,8 @@ func (t *Tree) realmOf(dir string) *realm {
 // Peek implements replica.Peeker. Of what this client may not read it shows nothing.
 func (t *Tree) Peek(ctx context.Context, dir string, e replica.Entry) ([]replica.Entry, error) {
 	d, err := t.Domain(dir)
-	if err != nil {
-		return nil, nil //nolint:nilerr // whoever enters it is told
+	if err != nil { // whoever enters it is told
+		return nil, ctx.Err()
 	}
 	root := Root{ID: e.Root, Path: d.Top, Read: d.Read, Write: d.Write}
 	tree := e.Tree

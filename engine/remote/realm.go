@@ -43,10 +43,22 @@ func (t *Tree) MayWrite(d replica.Domain) error { return t.member(d.Write, "chan
 
 func (t *Tree) member(group, what string) error {
 	if err := t.store.Member(group); err != nil {
-		return fmt.Errorf("%w: only group %s may %s it: %w", replica.ErrNotAllowed, group, what, err)
+		return &outside{group, what, err}
 	}
 	return nil
 }
+
+// outside says what this client may not do because it is not in a group.
+type outside struct {
+	group, what string
+	cause       error
+}
+
+func (o *outside) Error() string {
+	return fmt.Sprintf("only group %s may %s it, and this passphrase is not in it; use another, or ensync key group assoc", o.group, o.what)
+}
+
+func (o *outside) Unwrap() []error { return []error{replica.ErrNotAllowed, o.cause} }
 
 // rootAt returns the root that an entry names, in a directory of a realm.
 func rootAt(up Root, dir, name string, id object.RootID) (Root, error) {

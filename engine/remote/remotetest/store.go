@@ -261,3 +261,31 @@ func (s *Store) Parent(_ context.Context, r remote.Root, h remote.Head) (remote.
 	}
 	return headOf(r, s.history[r.ID], n), true, nil
 }
+
+// Entries are the entries of a directory by name.
+func Entries(list []object.Entry) map[string]object.Entry {
+	all := map[string]object.Entry{}
+	for _, e := range list {
+		all[e.Name] = e
+	}
+	return all
+}
+
+// Forge commits a top directory as it is given, whatever it says: the entries get the names that they stand under.
+func (s *Store) Forge(entries map[string]object.Entry) {
+	var list []object.Entry
+	for _, name := range slices.Sorted(maps.Keys(entries)) {
+		e := entries[name]
+		e.Name = name
+		list = append(list, e)
+	}
+	ctx := context.Background()
+	heads, _ := s.Heads(ctx, []remote.Root{s.Top()})
+	tree, err := s.PutTree(ctx, s.Top(), object.Tree{}, list)
+	if err == nil {
+		err = s.Commit(ctx, [][]*remote.Change{{{Root: s.Top(), Old: heads[0], Tree: tree}}}, func([]string) error { return nil })
+	}
+	if err != nil {
+		panic(err)
+	}
+}

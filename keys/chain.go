@@ -150,6 +150,15 @@ func (c *Chain) Name() string { return c.name }
 // Groups returns the names of the key's groups, in order.
 func (c *Chain) Groups() []string { return slices.Sorted(maps.Keys(c.groups)) }
 
+// AllGroups returns the names of all groups of the store, in order.
+func (c *Chain) AllGroups() []string {
+	var all []string
+	for _, g := range c.public {
+		all = append(all, g.name)
+	}
+	return all
+}
+
 // Group returns the current version of a group of the key; false if the key is not in it.
 func (c *Chain) Group(name string) (*Group, bool) {
 	g, ok := c.groups[name]

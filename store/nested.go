@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
+	"ensync/store/backend"
 	"ensync/store/object"
 )
 
@@ -83,4 +86,65 @@ func (s *Store) AnyMoved(ctx context.Context, roots []*Root, heads []Head) (bool
 	moved, errs := make([]bool, len(roots)), make([]error, len(roots))
 	s.together(len(roots), func(i int) { moved[i], errs[i] = roots[i].Moved(ctx, heads[i]) })
 	return slices.Contains(moved, true), errors.Join(errs...)
+}
+
+// everyRoot calls fn for all roots: those of the list, and those that directories name, as far as the groups of these can
+// be told from their heads: whose signature it is, and which of this client's groups opens it. So none is left out whose
+// directory lies in one that this client may not read.
+func (s *Store) everyRoot(ctx context.Context, list *rootList, fn func(*Root) error) error {
+	listed := map[string]bool{}
+	for _, info := range list.roots {
+		listed[headObject(info.ID)] = true
+		if err := fn(&Root{s: s, info: info}); err != nil {
+			return fmt.Errorf("root %q: %w", info.Name, err)
+		}
+	}
+	var others []string
+	err := s.b.List(ctx, rootPrefix, func(i backend.Info) error {
+		if isHead(i.Name) && !listed[i.Name] {
+			others = append(others, i.Name)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("list %s of %s: %w", rootPrefix, s.b.Location(), err)
+	}
+	for _, name := range others {
+		raw, _, err := s.b.Load(ctx, name)
+		if errors.Is(err, backend.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return got(name, err)
+		}
+		r := s.tellRoot(name, raw)
+		if r == nil {
+			continue // damaged, or of a group that is no more
+		}
+		if err := fn(r); err != nil {
+			return fmt.Errorf("object %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// tellRoot returns the root that a head is of, with its groups; nil if nobody signed it. A read group that this client is
+// not in is "".
+func (s *Store) tellRoot(name string, raw []byte) *Root {
+	r := s.Nested(RootInfo{ID: rootID(strings.TrimPrefix(name, rootPrefix)), Name: name})
+	for _, group := range s.Keys().AllGroups() {
+		r.info.Write = group
+		h, seals, err := r.parseOpen(raw)
+		if err != nil {
+			continue
+		}
+		for _, mine := range s.Keys().Groups() {
+			g, _ := s.Keys().Group(mine)
+			if _, err := s.openPrivate(g, r.info.ID, h.Seq, seals.private); err == nil {
+				r.info.Read = mine
+			}
+		}
+		return r
+	}
+	return nil
 }

@@ -45,7 +45,7 @@ func (s *Store) Rotate(ctx context.Context, r Rotation) error {
 	if err != nil {
 		return err
 	}
-	f := &fence{s: s, group: g, report: r.Report, heads: map[[16]byte][]byte{}}
+	f := &fence{s: s, group: g, report: r.Report}
 	if err := f.put(ctx); err != nil {
 		return fmt.Errorf("rotate group %q: %w; both the old and the new key count until ensync key rotate is run again", r.Group, err)
 	}
@@ -62,7 +62,13 @@ type fence struct {
 	s      *Store
 	group  *keys.Group // the new version
 	report func(string)
-	heads  map[[16]byte][]byte // heads that the group signs, as they are with the new key
+	heads  []signed // that the group signs
+}
+
+// signed is a head as it is with the new key.
+type signed struct {
+	root *Root
+	raw  []byte
 }
 
 func (f *fence) put(ctx context.Context) error {
@@ -76,13 +82,14 @@ func (f *fence) put(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, info := range list.roots {
-		if name != keys.Everyone && name != info.Read && name != info.Write {
-			continue
+	err = f.s.everyRoot(ctx, list, func(r *Root) error {
+		if name != keys.Everyone && name != r.info.Read && name != r.info.Write {
+			return nil
 		}
-		if err := f.head(ctx, &Root{s: f.s, info: info}); err != nil {
-			return fmt.Errorf("root %q: %w", info.Name, err)
-		}
+		return f.head(ctx, r)
+	})
+	if err != nil {
+		return err
 	}
 	return f.index(ctx)
 }
@@ -120,7 +127,7 @@ func (f *fence) head(ctx context.Context, r *Root) error {
 			continue
 		}
 		if err == nil && r.info.Write == f.group.Name() {
-			f.heads[r.info.ID] = raw
+			f.heads = append(f.heads, signed{r, raw})
 		}
 		return err
 	}
@@ -247,17 +254,9 @@ func (s *Store) addIndex(ctx context.Context, packs []index.Pack, author string)
 // signed one with the old key since it was signed with the new one: what someone who kept the old key made of it in the
 // last moment is put back to what was signed then.
 func (f *fence) hold(ctx context.Context) error {
-	list, err := f.s.loadRoots(ctx, f.s.b.Load)
-	if err != nil {
-		return err
-	}
-	for _, info := range list.roots {
-		kept := f.heads[info.ID]
-		if kept == nil {
-			continue
-		}
-		if err := f.holdHead(ctx, &Root{s: f.s, info: info}, kept); err != nil {
-			return fmt.Errorf("root %q: %w", info.Name, err)
+	for _, h := range f.heads {
+		if err := f.holdHead(ctx, h.root, h.raw); err != nil {
+			return fmt.Errorf("root %q: %w", h.root.info.Name, err)
 		}
 	}
 	return nil
@@ -265,6 +264,9 @@ func (f *fence) hold(ctx context.Context) error {
 
 func (f *fence) holdHead(ctx context.Context, r *Root, kept []byte) error {
 	raw, version, err := f.s.b.Load(ctx, headObject(r.info.ID))
+	if errors.Is(err, backend.ErrNotExist) {
+		return f.removed(ctx, r)
+	}
 	if err != nil {
 		return got(headObject(r.info.ID), err)
 	}

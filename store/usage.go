@@ -140,10 +140,10 @@ type weigher struct {
 	own    needs
 	all    *needs // of this root and others
 	nested map[object.RootID]bool
-	past   []state // whose parents are to be added
+	past   []weighed // whose parents are to be added
 }
 
-type state struct {
+type weighed struct {
 	root *Root
 	head Head
 }
@@ -154,7 +154,7 @@ func (w *weigher) newest(r *Root) error {
 	if err != nil || h.Seq == 0 {
 		return err
 	}
-	w.past = append(w.past, state{r, h})
+	w.past = append(w.past, weighed{r, h})
 	return w.state(r, h)
 }
 

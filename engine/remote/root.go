@@ -63,7 +63,7 @@ func (r *Encrypted) open(of Root) *store.Root {
 }
 
 // Keep notes that this client keeps the tree of this root.
-func (r *Root) Keep() error { return r.root.Keep() }
+func (r *Encrypted) Keep() error { return r.root.Keep() }
 
 // writer returns the session that holds what is put.
 func (r *Encrypted) writer(ctx context.Context) (*store.Session, error) {

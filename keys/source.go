@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -18,7 +19,7 @@ const MaxPassphrase = 1 << 20
 
 // What can go wrong with a passphrase before it is tried on a key.
 var (
-	ErrBadSource = errors.New("not a passphrase source; use prompt, string:TEXT, file:PATH or shell:COMMAND")
+	ErrBadSource = errors.New("not a passphrase source; use prompt, file:PATH, shell:COMMAND, keyring:NAME, fd:NUMBER or string:TEXT")
 	ErrMismatch  = errors.New("the two passphrases differ; nothing was changed")
 	ErrTooLong   = fmt.Errorf("passphrase is longer than %d bytes", MaxPassphrase)
 )
@@ -32,13 +33,13 @@ type Asker interface {
 // Source is where a passphrase comes from (reference 2.2). However it is printed, it shows no secret. The zero Source
 // is no source at all.
 type Source struct {
-	kind  string // "prompt", "string", "file" or "shell"
-	value string // text, absolute path or command
+	kind  string // "prompt", "string", "file", "shell", "keyring" or "fd"
+	value string // text, absolute path, command, name or number
 	dir   string // working directory of a command
 }
 
-// ParseSource reads a specification: "prompt", "string:TEXT", "file:PATH" or "shell:COMMAND". A relative path is below
-// baseDir, and a command runs there. The error never shows spec, which may be a passphrase given by mistake.
+// ParseSource reads a specification: "prompt", "string:TEXT", "file:PATH", "shell:COMMAND", "keyring:NAME" or "fd:NUMBER". A
+// relative path is below baseDir, and a command runs there. The error never shows spec, which may be a passphrase given by mistake.
 func ParseSource(spec, baseDir string) (Source, error) {
 	if spec == "prompt" {
 		return Source{kind: "prompt"}, nil
@@ -54,6 +55,12 @@ func ParseSource(spec, baseDir string) (Source, error) {
 			value = filepath.Join(baseDir, value)
 		}
 		return Source{kind: kind, value: value}, nil
+	case kind == "keyring" && value != "" && !strings.ContainsRune(value, 0):
+		return Source{kind: kind, value: value}, nil
+	case kind == "fd":
+		if n, err := strconv.ParseUint(value, 10, 16); err == nil {
+			return Source{kind: kind, value: strconv.FormatUint(n, 10)}, nil
+		}
 	}
 	return Source{}, ErrBadSource
 }
@@ -66,7 +73,7 @@ func (s Source) String() string {
 	switch s.kind {
 	case "prompt":
 		return s.kind
-	case "file":
+	case "file", "keyring", "fd":
 		return s.kind + ":" + s.value
 	case "":
 		return "no passphrase source"
@@ -127,6 +134,10 @@ func (s Source) read(ctx context.Context, ask Asker, prompt string) (pass []byte
 		pass, err = readSecretFile(ctx, s.value)
 	case "shell":
 		pass, err = runSecretCommand(ctx, s.value, s.dir)
+	case "keyring":
+		pass, err = readKeyring(s.value)
+	case "fd":
+		pass, err = readDescriptor(ctx, s.value)
 	default:
 		return nil, ErrBadSource
 	}

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // typist is an Asker who types the lines it was given, and notes what it was shown.
@@ -40,13 +42,15 @@ func TestParseSource(t *testing.T) {
 	for spec, want := range map[string]string{
 		"prompt": "prompt", "string:hunter2": "string:***", "string:": "string:***", "shell:echo hunter2": "shell:***",
 		"file:/etc/pass": "file:/etc/pass", "file:pass": "file:/base/pass", "file:../p:q": "file:/p:q",
+		"keyring:a b": "keyring:a b", "fd:07": "fd:7",
 	} {
 		s, err := ParseSource(spec, "/base")
 		if err != nil || s.String() != want || s.Prompts() != (spec == "prompt") {
 			t.Errorf("%s: %s, %v", spec, s, err)
 		}
 	}
-	for _, spec := range []string{"", "hunter2", "hunter2:x", "prompt:hunter2", "Prompt", "file:", "shell:", " string:hunter2"} {
+	for _, spec := range []string{"", "hunter2", "hunter2:x", "prompt:hunter2", "Prompt", "file:", "shell:", " string:hunter2",
+		"keyring:", "fd:", "fd:hunter2", "fd:-1", "fd:70000"} {
 		if _, err := ParseSource(spec, "/base"); !errors.Is(err, ErrBadSource) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: %v", spec, err)
 		}
@@ -243,5 +247,49 @@ func TestFileReadStopsWithContext(t *testing.T) {
 	}
 	if _, err := s.Read(running, nil, ""); !errors.Is(err, context.Canceled) {
 		t.Errorf("after the end: %v", err)
+	}
+}
+
+// A descriptor is read once, and no child inherits it.
+func TestDescriptor(t *testing.T) {
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	number := int(in.Fd()) // blocking from here on, as what one inherits is
+	unix.FcntlInt(uintptr(number), unix.F_SETFD, 0)
+	go func() {
+		out.WriteString("from a pipe\n")
+		out.Close()
+	}()
+	s := source(t, fmt.Sprint("fd:", number), "/")
+	if pass, err := s.Read(ctx, nil, ""); err != nil || string(pass) != "from a pipe" {
+		t.Errorf("%q, %v", pass, err)
+	}
+	if flags, err := unix.FcntlInt(uintptr(number), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Errorf("children inherit it: %d, %v", flags, err)
+	}
+	if _, err := s.Read(ctx, nil, ""); !errors.Is(err, ErrEmptyPassphrase) {
+		t.Errorf("read again: %v", err)
+	}
+	if _, err := source(t, "fd:999", "/").Read(ctx, nil, ""); err == nil || !strings.Contains(err.Error(), "nobody opened it") {
+		t.Error(err)
+	}
+}
+
+// Reading a descriptor that nothing comes from ends with the context.
+func TestDescriptorStopsWithContext(t *testing.T) {
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	defer out.Close()
+	soon, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if _, err := source(t, fmt.Sprint("fd:", in.Fd()), "/").Read(soon, nil, ""); err == nil || time.Since(began) > 5*time.Second {
+		t.Errorf("%v after %v", err, time.Since(began))
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,29 @@ func readSecretFile(ctx context.Context, path string) ([]byte, error) {
 	if err != nil {
 		return nil, bare(err)
 	}
+	return readClosing(ctx, f)
+}
+
+// readDescriptor reads a passphrase from a descriptor that whoever started us opened, once. No child of ours gets it.
+func readDescriptor(ctx context.Context, number string) ([]byte, error) {
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		return nil, ErrBadSource
+	}
+	unix.CloseOnExec(n)
+	copied, err := unix.FcntlInt(uintptr(n), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, errors.New("nobody opened it for us; in a shell: ensync ... " + number + "<PATH")
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(copied, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO {
+		unix.SetNonblock(copied, true) // else a pipe that nobody writes to keeps us waiting, deaf to ctx
+	}
+	return readClosing(ctx, os.NewFile(uintptr(copied), "fd:"+number))
+}
+
+// readClosing reads a passphrase to the end of f, which it closes, at the end of ctx too.
+func readClosing(ctx context.Context, f *os.File) ([]byte, error) {
 	defer f.Close()
 	stop := context.AfterFunc(ctx, func() { f.Close() })
 	defer stop()

@@ -33,6 +33,7 @@ type memoryData struct {
 	Upkeep     time.Time           `json:"upkeep,omitzero"`      // when this client looked after the store
 	Keys       []byte              `json:"keys,omitempty"`
 	Pin        *keys.Pin           `json:"pin,omitempty"`
+	Key        string              `json:"key,omitempty"` // name of the key whose passphrase was used last
 	List       listSeen            `json:"list"`
 	Roots      map[string]rootSeen `json:"roots,omitempty"` // by root id in hexadecimal
 	Kept       hexBytes            `json:"kept,omitempty"`  // id of the root whose tree this client keeps
@@ -183,6 +184,28 @@ func (m *Memory) sawStore(f *format, k *keys.File) error {
 		d.StoreID, d.Format, d.Keys, d.Pin = f.id[:], f.encoded, encoded, &pin
 		d.Past.Keys = note(d.Past.Keys, pin.Version, pin.Hash[:])
 		return true
+	})
+}
+
+// key returns the name of the key that opened last.
+func (m *Memory) key() string {
+	if m == nil {
+		return ""
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.data.Key
+}
+
+// usedKey notes which key opened, so that it is the first to be tried: each costs a stretching.
+func (m *Memory) usedKey(name string) error {
+	if m == nil {
+		return nil
+	}
+	return m.update(func(d *memoryData) bool {
+		changed := d.Key != name
+		d.Key = name
+		return changed
 	})
 }
 

@@ -59,7 +59,6 @@ type Options struct {
 	Client      string // this client's name, sealed into commits; at most 255 bytes
 	Compression Level  // of what this client writes
 	Workers     int    // blocks worked on at once; 0: as many as there are processors
-	Hint        string // name of the key that worked last time
 }
 
 // Store is an open store. It may be used concurrently.
@@ -111,7 +110,7 @@ func openEarly(ctx context.Context, e *early, pass []byte, opt Options) (*Store,
 	if err != nil {
 		return nil, err
 	}
-	chain, err := k.UnlockContext(ctx, pass, opt.Hint)
+	chain, err := k.UnlockContext(ctx, pass, opt.Memory.key())
 	if err != nil {
 		return nil, fmt.Errorf("object %s of %s: %w", keysObject, e.b.Location(), err)
 	}
@@ -158,6 +157,9 @@ func (s *Store) setUp(ctx context.Context) error {
 		if err := s.opt.Memory.sawStore(s.format, s.file); err != nil {
 			return err
 		}
+	}
+	if err := s.opt.Memory.usedKey(s.chain.Name()); err != nil {
+		return err
 	}
 	s.index, err = index.Open(ctx, s.opt.IndexDir, s.format.id)
 	return err

@@ -83,7 +83,7 @@ func version() string {
 
 // keyOption adds -k.
 func (a *app) keyOption(cmd *cobra.Command) *cobra.Command {
-	cmd.Flags().StringVarP(&a.keyFlag, "key", "k", "", "passphrase `SPEC` instead of the configured one: prompt, file:PATH, shell:COMMAND or string:TEXT")
+	cmd.Flags().StringVarP(&a.keyFlag, "key", "k", "", "passphrase `SPEC` instead of the configured one: prompt, file:PATH, shell:COMMAND, keyring:NAME, fd:NUMBER or string:TEXT")
 	return cmd
 }
 

@@ -23,7 +23,7 @@ func (a *app) keyCommand() *cobra.Command {
 		Args:  cobra.ArbitraryArgs,
 		RunE:  groupOnly,
 	}
-	cmd.AddCommand(a.keyInit(), a.keyAdd(), a.keyChange(), a.keyRemove(), a.keyRotate(), a.keyList(), a.keyGroup())
+	cmd.AddCommand(a.keyInit(), a.keyAdd(), a.keyChange(), a.keyRemove(), a.keyRotate(), a.keyRemember(), a.keyExport(), a.keyImport(), a.keyList(), a.keyGroup())
 	return cmd
 }
 

@@ -53,6 +53,7 @@ func run() int {
 func protect() {
 	unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
 	unix.Umask(0o077)
+	hideMemory()
 }
 
 // boundMemory makes the collector work harder before the heap grows beyond what a sync needs, whatever the size of trees

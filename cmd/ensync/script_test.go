@@ -27,6 +27,9 @@ func TestScripts(t *testing.T) {
 			switch cond {
 			case "fuse":
 				return canMount(), nil
+			case "keyring":
+				_, err := unix.KeyctlGetKeyringID(unix.KEY_SPEC_USER_KEYRING, true)
+				return err == nil, nil
 			case "owners":
 				return keepsOwners(), nil
 			case "xattr":

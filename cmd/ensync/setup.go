@@ -56,7 +56,7 @@ other options answer, and what they leave open takes its default.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&key, "key", "k", "prompt", "where the passphrase comes from: `SPEC` is prompt, file:PATH, shell:COMMAND or string:TEXT")
+	f.StringVarP(&key, "key", "k", "prompt", "where the passphrase comes from: `SPEC` is prompt, file:PATH, shell:COMMAND, keyring:NAME, fd:NUMBER or string:TEXT")
 	f.BoolVarP(&yes, "yes", "y", false, "ask nothing")
 	f.StringVar(&answers.Root, "root", "", "with --yes: `NAME` of the tree in the store (default: the first there, or \"root\")")
 	f.StringVar(&answers.Compression, "compression", "", "with --yes: none, fast, default or best `GRADE` (default default)")

@@ -84,7 +84,7 @@ func TestMistakes(t *testing.T) {
 		{`"path:../store"`, `"s3:/b"`, `s3: "" is no host`},
 		{`"path:../store"`, `"s3:h/b/x/../y"`, `s3: prefix "x/../y"`},
 		{`"root"`, `"a/b"`, `[general], server_root: "a/b" is no name`},
-		{`"prompt"`, `"file:"`, "[general], passphrase: the specification is not understood; write prompt, string:TEXT, file:PATH or shell:COMMAND"},
+		{`"prompt"`, `"file:"`, "[general], passphrase: the specification is not understood; write prompt, file:PATH, shell:COMMAND, keyring:NAME, fd:NUMBER or string:TEXT"},
 		{`"prompt"`, `"fil:x"`, "unknown kind; write prompt"},
 		{`"prompt"`, "\"prompt\"\ncompression = 'bset'", `compression: unknown word "bset"; allowed are none, off, fast, default, on, best; did you mean best?`},
 		{`"prompt"`, "\"prompt\"\nblock_size = 255", "block_size: 255 is out of range; allowed are 256 to 1073741824 bytes"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -138,9 +139,10 @@ func validBucket(name string) bool {
 }
 
 // Where a passphrase comes from, in words for messages.
-const passphraseForms = `prompt, string:TEXT, file:PATH or shell:COMMAND`
+const passphraseForms = `prompt, file:PATH, shell:COMMAND, keyring:NAME, fd:NUMBER or string:TEXT`
 
-var passphraseKinds = []string{string(PassphrasePrompt), string(PassphraseString), string(PassphraseFile), string(PassphraseShell)}
+var passphraseKinds = []string{string(PassphrasePrompt), string(PassphraseString), string(PassphraseFile), string(PassphraseShell),
+	string(PassphraseKeyring), string(PassphraseFD)}
 
 // PassphraseKind is where a passphrase comes from.
 type PassphraseKind string
@@ -151,12 +153,15 @@ const (
 	PassphraseString PassphraseKind = "string" // config.toml itself
 	PassphraseFile   PassphraseKind = "file"
 	PassphraseShell  PassphraseKind = "shell" // what a command prints
+
+	PassphraseKeyring PassphraseKind = "keyring" // the kernel's
+	PassphraseFD      PassphraseKind = "fd"      // a descriptor that is open when the program starts
 )
 
 // Passphrase says where a passphrase comes from. Printing it shows no secret.
 type Passphrase struct {
 	Kind    PassphraseKind
-	Text    string // string: the passphrase
+	Text    string // string: the passphrase; keyring: the name of the key; fd: the number
 	Path    string // file: absolute
 	Command string // shell: for /bin/sh -c
 	Dir     string // shell: where the command runs
@@ -171,6 +176,8 @@ func (p Passphrase) String() string {
 		return "file:" + p.Path
 	case PassphraseShell:
 		return "shell:" + p.Command
+	case PassphraseKeyring, PassphraseFD:
+		return string(p.Kind) + ":" + p.Text
 	}
 	return string(p.Kind)
 }
@@ -178,7 +185,7 @@ func (p Passphrase) String() string {
 // GoString keeps %#v from showing a passphrase.
 func (p Passphrase) GoString() string { return p.String() }
 
-// ParsePassphrase reads prompt, string:TEXT, file:PATH or shell:COMMAND. dir is the directory that a relative path
+// ParsePassphrase reads one of passphraseForms. dir is the directory that a relative path
 // starts from and in which a command runs: the configuration's, or the current one for a command line's --key. The
 // error never repeats the specification, which may be a secret.
 func ParsePassphrase(spec, dir string) (Passphrase, error) {
@@ -191,7 +198,12 @@ func ParsePassphrase(spec, dir string) (Passphrase, error) {
 	}
 	p := Passphrase{Kind: PassphraseKind(kind)}
 	switch p.Kind {
-	case PassphraseString:
+	case PassphraseString, PassphraseKeyring:
+		p.Text = rest
+	case PassphraseFD:
+		if _, err := strconv.ParseUint(rest, 10, 16); err != nil {
+			return Passphrase{}, errors.New("fd: needs the number of a descriptor; write " + passphraseForms)
+		}
 		p.Text = rest
 	case PassphraseFile:
 		p.Path = join(dir, rest)

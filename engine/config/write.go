@@ -50,7 +50,8 @@ server = {{.Server}}
 # The name of this tree in the store. Machines with the same name have the same tree.
 server_root = {{.ServerRoot}}
 
-# Where the passphrase comes from: prompt, file:PATH, shell:COMMAND, or string:TEXT (which is only as safe as this file).
+# Where the passphrase comes from: prompt, file:PATH, shell:COMMAND, keyring:NAME,
+# fd:NUMBER, or string:TEXT (which is only as safe as this file).
 passphrase = {{.Passphrase}}
 
 # How much work goes into making the store smaller: none, fast, default or best.

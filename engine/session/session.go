@@ -77,6 +77,8 @@ func SourceOf(p config.Passphrase) (keys.Source, error) {
 		return keys.ParseSource("file:"+p.Path, p.Dir)
 	case config.PassphraseShell:
 		return keys.ParseSource("shell:"+p.Command, p.Dir)
+	case config.PassphraseKeyring, config.PassphraseFD:
+		return keys.ParseSource(string(p.Kind)+":"+p.Text, p.Dir)
 	}
 	return keys.ParseSource("prompt", p.Dir)
 }

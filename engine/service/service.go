@@ -301,6 +301,9 @@ func (s *Service) syncOnce(ctx context.Context, req session.Request) (*remote.En
 		return nil, engine.Summary{}, err
 	}
 	sum, err := s.store.Sync(ctx, s.replica, root, req)
+	if err != nil && s.tree != nil {
+		_ = s.tree.Save(ctx) // what it set aside would take room until the next one; it has no error
+	}
 	if closing := root.Close(); err == nil {
 		err = closing
 	}

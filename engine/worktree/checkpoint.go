@@ -64,8 +64,14 @@ func (t *Tree) checkpoint(ctx context.Context) error {
 	if err == nil {
 		err = t.cat.write(ctx, b)
 	}
+	if isFull(err) && t.ballast.release() {
+		err = t.cat.write(ctx, b)
+	}
 	if err == nil {
 		err = t.log.Checkpoint(b.lsn)
+	}
+	if err == nil {
+		t.weigh()
 	}
 	t.mu.Lock()
 	t.finish(b, err)

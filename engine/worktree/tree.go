@@ -71,6 +71,8 @@ type Tree struct {
 
 	space space
 
+	ballast ballast
+
 	changed chan struct{} // see Changed
 
 	wake chan struct{} // the timer should look at once
@@ -96,7 +98,7 @@ func Open(ctx context.Context, stateDir string, key [32]byte, blocks Blocks, opt
 	}
 	t := &Tree{opt: opt, blocks: blocks, lock: lock, inodes: map[Ino]*inode{}, dirty: map[Ino]*inode{},
 		gone: map[Ino]bool{}, orphans: map[Ino]bool{}, refs: map[Ino]uint64{}, shown: map[Ino]map[string]shown{}, heirs: map[Ino]bool{}, origins: map[Ino]string{},
-		untold: map[place]int{}, pinned: map[Ino]bool{},
+		untold: map[place]int{}, pinned: map[Ino]bool{}, ballast: newBallast(stateDir),
 		next: RootIno + 1, changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), savedAt: opt.Now()}
 	t.bases.blocks = blocks
 	if err := t.recover(ctx, stateDir, key); err != nil {

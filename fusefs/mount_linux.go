@@ -19,7 +19,8 @@ const (
 	// zeroMessageSystem says that this kernel opens files without asking when OPEN was once answered with ENOSYS.
 	zeroMessageSystem = true
 	// With HANDLE_KILLPRIV_V2 a write needs no GETXATTR of security.capability; we clear setuid and setgid ourselves.
-	extraCapabilities = fuse.CAP_HANDLE_KILLPRIV_V2
+	// With EXPORT_SUPPORT file handles outlive the kernel's caches: an inode number is never given twice.
+	extraCapabilities = fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_EXPORT_SUPPORT
 	// readAheadKB is what the kernel reads ahead; only root may raise it from 128.
 	readAheadKB = "1024"
 )

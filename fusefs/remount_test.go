@@ -5,6 +5,7 @@ package fusefs_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -48,6 +49,64 @@ func TestSameAfterRemount(t *testing.T) {
 	if !slices.Equal(before, after) {
 		t.Errorf("after remounting\n%s\nbefore\n%s", strings.Join(after, "\n"), strings.Join(before, "\n"))
 	}
+}
+
+// TestHandles opens by file handles what the kernel has never heard of: they are of the mount before.
+func TestHandles(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("opening by a file handle needs root")
+	}
+	state := t.TempDir()
+	handles := make(map[string]unix.FileHandle)
+	remount(t, state, func(dir string) {
+		must(t, os.MkdirAll(filepath.Join(dir, "d/sub"), 0755))
+		for _, name := range []string{"d/sub", "d/file", "d/gone", "d/moved", "."} {
+			path := filepath.Join(dir, name)
+			if filepath.Dir(name) == "d" && name != "d/sub" {
+				mustFile(t, path, "content of "+name)
+			}
+			h, _, err := unix.NameToHandleAt(unix.AT_FDCWD, path, 0)
+			must(t, err)
+			handles[name] = h
+		}
+	})
+	remount(t, state, func(dir string) {
+		must(t, os.Remove(filepath.Join(dir, "d/gone")))
+		must(t, os.Rename(filepath.Join(dir, "d/moved"), filepath.Join(dir, "elsewhere")))
+	})
+	remount(t, state, func(dir string) {
+		top, err := unix.Open(dir, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		must(t, err)
+		defer unix.Close(top)
+		byHandle := func(name string) (*os.File, error) {
+			fd, err := unix.OpenByHandleAt(top, handles[name], unix.O_RDONLY|unix.O_CLOEXEC)
+			if err != nil {
+				return nil, err
+			}
+			return os.NewFile(uintptr(fd), name), nil
+		}
+		for _, name := range []string{"d/file", "d/moved"} {
+			f, err := byHandle(name)
+			must(t, err)
+			text, err := io.ReadAll(f)
+			if string(text) != "content of "+name || err != nil {
+				t.Errorf("%s: %q, %v", name, text, err)
+			}
+			must(t, f.Close())
+		}
+		if _, err := byHandle("d/gone"); err != unix.ESTALE {
+			t.Errorf("a removed file: %v", err)
+		}
+		for _, name := range []string{"d/sub", "."} {
+			f, err := byHandle(name)
+			must(t, err)
+			path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+			if path != filepath.Join(dir, name) || err != nil {
+				t.Errorf("the directory %s is at %s, %v", name, path, err)
+			}
+			must(t, f.Close())
+		}
+	})
 }
 
 // remount mounts the tree in a state directory for as long as use runs.

@@ -137,7 +137,7 @@ func (r *requests) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string,
 			return s
 		}
 	}
-	a, err := r.tree.Lookup(ctx, worktree.Ino(h.NodeId), name)
+	a, err := r.lookup(ctx, worktree.Ino(h.NodeId), name)
 	if toErrno(err) == syscall.ENOENT && r.cache > 0 {
 		out.NodeId = 0 // the kernel remembers that there is no such name
 		out.SetEntryTimeout(r.cache)
@@ -148,6 +148,30 @@ func (r *requests) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string,
 	}
 	r.entry(a, out)
 	return fuse.OK
+}
+
+// lookup finds a name. "." and ".." come only for a file handle (open_by_handle_at, an NFS server), whose inode the kernel
+// may have forgotten, and a server before us have known.
+func (r *requests) lookup(ctx context.Context, ino worktree.Ino, name string) (worktree.Attr, error) {
+	switch name {
+	default:
+		return r.tree.Lookup(ctx, ino, name)
+	case "..":
+		parent, err := r.tree.Parent(ctx, ino)
+		if err != nil {
+			return worktree.Attr{}, err
+		}
+		ino = parent
+	case ".":
+	}
+	if err := r.tree.Ref(ctx, ino); err != nil {
+		return worktree.Attr{}, err
+	}
+	a, err := r.tree.GetAttr(ctx, ino)
+	if err != nil {
+		r.tree.Forget(ino, 1)
+	}
+	return a, err
 }
 
 func (r *requests) Forget(ino, lookups uint64) {

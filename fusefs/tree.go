@@ -23,7 +23,7 @@ type Tree interface {
 	Readlink(ctx context.Context, ino worktree.Ino) (string, error)
 	// ReadDir returns all entries, in any order. It takes no references.
 	ReadDir(ctx context.Context, ino worktree.Ino) ([]worktree.DirEntry, error)
-	// Ref adds one reference to a loaded or named inode (an entry that readdirplus put into the kernel's cache).
+	// Ref adds one reference to a loaded or named inode: one that a file handle means.
 	Ref(ctx context.Context, ino worktree.Ino) error
 	// Parent returns the directory that holds a directory; the root's is itself.
 	Parent(ctx context.Context, ino worktree.Ino) (worktree.Ino, error)

@@ -2,6 +2,7 @@ package worktree
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -58,7 +59,19 @@ func (t *Tree) recover(ctx context.Context, dir string, key [32]byte) error {
 		return fmt.Errorf("the log ends at record %d, the catalogue is at %d: the newest part of the log is missing; restore it",
 			last, at.lsn)
 	}
+	// DURABLE: the names of catalogue and log, and that of the directory, before anything in them is promised.
+	if err := errors.Join(syncDir(dir), syncDir(filepath.Dir(dir))); err != nil {
+		return err
+	}
 	return t.adopt(ctx)
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // adopt counts what refers to data in the log, makes the root if the tree is new, and ends the life of inodes that

@@ -201,3 +201,42 @@ func bit(b bool) int {
 	}
 	return 0
 }
+
+// TestAppendedWhileCommitting: what others append while a small commit is being written stays what it is, also if so much
+// is appended that it is written along.
+func TestAppendedWhileCommitting(t *testing.T) {
+	dir := newSimDir()
+	opt := testOptions()
+	opt.SegmentSize = 8 << 20
+	l, _ := mustOpen(t, dir, 0, opt)
+	if _, err := l.AppendRecord([]byte("small")); err != nil {
+		t.Fatal(err)
+	}
+	var positions []Pos
+	dir.mu.Lock()
+	dir.fail = func(e event) error {
+		if e.kind != evWrite || positions != nil {
+			return nil
+		}
+		for i := range 2*chunkSize/MaxData + 2 {
+			pos, err := l.AppendData(pattern(MaxData, byte(i)))
+			if err != nil {
+				t.Error(err)
+			}
+			positions = append(positions, pos)
+		}
+		return nil
+	}
+	dir.mu.Unlock()
+	mustSync(t, l)
+	mustSync(t, l)
+	for i, pos := range positions {
+		if b, err := readAll(l, pos); err != nil || !bytes.Equal(b, pattern(MaxData, byte(i))) {
+			t.Errorf("frame %d, which was appended during a commit: %v", i, err)
+		}
+	}
+	if len(positions) == 0 {
+		t.Error("nothing was appended during a commit")
+	}
+	mustClose(t, l)
+}

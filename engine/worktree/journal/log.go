@@ -75,6 +75,7 @@ type segment struct {
 	reserved    bool   // made from the reserve: takes only reserved records
 	chain       digest // guarded by Log.io while the segment is current
 	headerChain digest // where chain begins
+	written     int64  // the end of the last chunk that was written; guarded by Log.io
 	initialized int64  // blocks below were written before; guarded by Log.io
 	durable     int64  // everything below is known to be on disk
 	unmarked    int    // frames since the last commit mark
@@ -272,6 +273,7 @@ func (l *Log) drain(hint bool) error {
 		if _, err := c.seg.file.WriteAt(c.buf, c.off); err != nil {
 			return l.fail(fmt.Errorf("journal: write segment %016x: %w", c.seg.number, err))
 		}
+		c.seg.written = c.off + int64(len(c.buf))
 		if hint {
 			c.seg.file.WriteBack(c.off, int64(len(c.buf)))
 		}

@@ -180,7 +180,12 @@ func (c *Chain) Public(group string) (ed25519.PublicKey, bool) {
 
 // Verify reports which version of a group signed a message; false if none did whose signatures still count.
 func (c *Chain) Verify(group string, message, signature []byte) (epoch uint32, ok bool) {
-	g := (&File{groups: c.public}).group(group)
+	return (&File{groups: c.public}).Verify(group, message, signature)
+}
+
+// Verify is Chain.Verify for who has no passphrase.
+func (f *File) Verify(group string, message, signature []byte) (epoch uint32, ok bool) {
+	g := f.group(group)
 	if g == nil {
 		return 0, false
 	}

@@ -31,6 +31,9 @@ As somebody's login shell, ensync serves the directory ensync-server-dir in the
 home directory (or what that is a symbolic link to) and nothing else, whatever it
 is asked to run: then server = "shell:ssh -T host".
 
+It refuses what every client would refuse too: heads, a list of trees or keys that
+nobody signed who may. For that it needs no passphrase.
+
 With --append-only nothing can be deleted, and what was written once can't be
 changed. What a client must be able to replace it still can: the heads that say
 which state of a tree is the current one, and the keys. So a client that was taken

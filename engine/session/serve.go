@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 
+	"ensync/store"
 	"ensync/store/backend"
 	"ensync/store/dir"
 	"ensync/store/pipe"
@@ -21,7 +22,13 @@ func Serve(ctx context.Context, path string, in io.Reader, out io.Writer, access
 // directory is a place for a store. It implements pipe.Place.
 type directory string
 
-func (d directory) Open() (backend.Backend, error) { return dir.Open(string(d)) }
+func (d directory) Open() (backend.Backend, error) {
+	b, err := dir.Open(string(d))
+	if err != nil {
+		return nil, err
+	}
+	return store.Guard(b), nil
+}
 
 func (d directory) Create() error {
 	err := dir.Create(string(d))

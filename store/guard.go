@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"strings"
 
 	"ensync/keys"
 	"ensync/store/backend"
@@ -17,15 +18,19 @@ import (
 // write group signed, or another one than signed the head before. What it refuses, every client would refuse as well; but
 // nobody has to repair it. It sees no sequence numbers, which are sealed: an older signed head passes.
 //
-// While there is no key store nothing can be verified, and a copy of a store is written that way: its keys come last.
+// A place without a format object is no store yet, and nothing is refused there: a copy of a store gets it last.
 func Guard(b backend.Backend) backend.Backend { return &guard{b} }
 
 type guard struct{ backend.Backend }
 
 // Swap implements backend.Backend.
 func (g *guard) Swap(ctx context.Context, name string, old backend.Version, data []byte) (backend.Version, error) {
-	if err := g.check(ctx, name, data); err != nil {
+	if is, err := g.isStore(ctx); err != nil {
 		return "", err
+	} else if is {
+		if err := g.check(ctx, name, data); err != nil {
+			return "", err
+		}
 	}
 	return g.Backend.Swap(ctx, name, old, data)
 }
@@ -41,11 +46,21 @@ func (g *guard) Put(ctx context.Context, name string, data []byte) error {
 // Delete implements backend.Backend.
 func (g *guard) Delete(ctx context.Context, name string) error {
 	if name == formatObject || isState(name) && !isHead(name) {
-		if k, err := g.keys(ctx, keysObject); k != nil || err != nil {
-			return errors.Join(err, refuseWrite(name, errors.New("a store can't do without it")))
+		if is, err := g.isStore(ctx); err != nil {
+			return err
+		} else if is {
+			return refuseWrite(name, errors.New("a store can't do without it"))
 		}
 	}
 	return g.Backend.Delete(ctx, name)
+}
+
+func (g *guard) isStore(ctx context.Context) (bool, error) {
+	_, err := g.Get(ctx, formatObject, 0, 0)
+	if errors.Is(err, backend.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Renew implements backend.Renewer.
@@ -67,7 +82,10 @@ func refuseWrite(name string, why error) error {
 // check says whether an object may become data.
 func (g *guard) check(ctx context.Context, name string, data []byte) error {
 	if !isState(name) {
-		return refuseWrite(name, errors.New("no store has such an object"))
+		if name == formatObject || strings.HasPrefix(name, packPrefix) || strings.HasPrefix(name, indexPrefix) {
+			return refuseWrite(name, errors.New("it is never replaced"))
+		}
+		return nil
 	}
 	k, err := g.keys(ctx, keysObject)
 	if err != nil {

@@ -77,7 +77,7 @@ func TestGuardRefuses(t *testing.T) {
 		{"another copy of the keys", keysCopy, fake.Encode()},
 		{"keys of another store", keysObject, foreign[keysObject].Data},
 		{"rubbish for keys", keysObject, []byte("rubbish")},
-		{"a mutable object that no store has", "packs/aa/x", []byte("x")},
+		{"a pack that is replaced", "packs/aa/x", []byte("x")},
 	} {
 		before := f.take(f.storeA)
 		_, version, err := f.storeA.Load(ctx, c.name)

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ensync/store"
 	"ensync/store/backend"
 	"ensync/store/backend/backendtest"
 	"ensync/store/dir"
@@ -188,4 +189,50 @@ mode = "cud/cud"
 		time.Sleep(20 * time.Millisecond)
 	}
 	t.Errorf("the command %s lives on", strings.TrimSpace(string(pid)))
+}
+
+// TestServerRefusesForgeries: a client that was taken over can't put a head, a list of trees or keys through a server which
+// nobody signed who may, nor take away what a store can't do without; and what is honest goes through.
+func TestServerRefusesForgeries(t *testing.T) {
+	ctx := t.Context()
+	path := filepath.Join(t.TempDir(), "store")
+	if err := dir.Create(path); err != nil {
+		t.Fatal(err)
+	}
+	c := pipe.New(pipe.Command("exec ensync server "+path, ""), pipe.Options{Location: path})
+	defer c.Close()
+	pass := []byte(strings.Repeat("a long passphrase ", 20))
+	s, err := store.Create(ctx, c, store.Params{}, pass, "key", store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.CreateRoot(ctx, "home", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	err = c.List(ctx, "", func(i backend.Info) error {
+		data, version, err := c.Load(ctx, i.Name)
+		if errors.Is(err, backend.ErrNotExist) {
+			return nil // it is never replaced
+		}
+		if err != nil {
+			return err
+		}
+		tried++
+		for _, at := range []int{20, len(data) / 2, len(data) - 1} {
+			data[at] ^= 1
+			if _, err := c.Swap(ctx, i.Name, version, data); !errors.Is(err, backend.ErrDenied) {
+				t.Errorf("%s with another byte %d: %v", i.Name, at, err)
+			}
+			data[at] ^= 1
+		}
+		if err := c.Delete(ctx, i.Name); !strings.HasPrefix(i.Name, "roots/") && !errors.Is(err, backend.ErrDenied) {
+			t.Errorf("delete %s: %v", i.Name, err)
+		}
+		return nil
+	})
+	if err != nil || tried != 4 {
+		t.Errorf("%d objects were tried, %v", tried, err)
+	}
 }

@@ -155,7 +155,7 @@ func Open(path string) (*Dir, error) {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	defer r.Close()
-	layout, err := r.ReadFile(layoutName)
+	layout, err := readFile(r, layoutName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open store: %w", d.vanished(err))
 	}

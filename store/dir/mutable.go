@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"slices"
 	"time"
@@ -249,18 +248,16 @@ func damaged(name string, n uint64, why error) error {
 
 // readState reads a numbered file, bounded.
 func readState(r *os.Root, name string) ([]byte, error) {
-	f, err := r.Open(name)
+	f, size, err := openFile(r, name)
+	if errors.Is(err, errDirectory) {
+		err = fmt.Errorf("%w: %s is no state of an object: %w", backend.ErrUnavailable, name, err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	size := st.Size()
-	if !st.Mode().IsRegular() || size > math.MaxInt32 || size > int64(headerSize+maxState) {
-		return nil, fmt.Errorf("%w: %s is no state of an object (%v, %d bytes)", backend.ErrUnavailable, name, st.Mode().Type(), size)
+	if size > int64(headerSize+maxState) {
+		return nil, fmt.Errorf("%w: %s is no state of an object (%d bytes)", backend.ErrUnavailable, name, size)
 	}
 	data := make([]byte, size)
 	n, err := io.ReadFull(f, data)

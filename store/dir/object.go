@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"ensync/store/backend"
@@ -21,23 +22,51 @@ func (d *Dir) Get(ctx context.Context, name string, offset, length int64) ([]byt
 		return nil, err
 	}
 	return call(ctx, d, "read", name, func(_ *lease, r *os.Root) ([]byte, error) {
-		f, err := r.Open(name)
+		f, size, err := openFile(r, name)
 		if err != nil {
-			if notThere(err) {
+			if notThere(err) || errors.Is(err, errDirectory) {
 				return nil, d.absent(r)
 			}
 			return nil, err
 		}
 		defer f.Close()
-		st, err := f.Stat()
-		if err != nil {
-			return nil, err
-		}
-		if st.IsDir() {
-			return nil, d.absent(r)
-		}
-		return readRange(f, st.Size(), offset, length)
+		return readRange(f, size, offset, length)
 	})
+}
+
+// maxObject bounds what is read at once, in bytes: more than the largest object of a store.
+const maxObject = 64 << 20
+
+var errDirectory = errors.New("it is a directory")
+
+// openFile opens what must be a regular file, and tells its size. Who holds the medium may have put anything else there: a
+// pipe is not waited for.
+func openFile(r *os.Root, name string) (*os.File, int64, error) {
+	f, err := r.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	st, err := f.Stat()
+	switch {
+	case err != nil:
+	case st.IsDir():
+		err = errDirectory
+	case !st.Mode().IsRegular():
+		err = fmt.Errorf("%w: %s is no file (%v)", backend.ErrUnavailable, name, st.Mode().Type())
+	default:
+		return f, st.Size(), nil
+	}
+	return nil, 0, errors.Join(err, f.Close())
+}
+
+// readFile reads a whole file of an object.
+func readFile(r *os.Root, name string) ([]byte, error) {
+	f, size, err := openFile(r, name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readRange(f, size, 0, -1)
 }
 
 func readRange(f io.ReaderAt, size, offset, length int64) ([]byte, error) {
@@ -46,6 +75,9 @@ func readRange(f io.ReaderAt, size, offset, length int64) ([]byte, error) {
 	}
 	if offset+length > size {
 		return nil, fmt.Errorf("%d bytes from %d of %d: %w", length, offset, size, io.ErrUnexpectedEOF)
+	}
+	if length > maxObject {
+		return nil, fmt.Errorf("%w: %d bytes; no object has more than %d", backend.ErrUnavailable, length, maxObject)
 	}
 	data := make([]byte, length)
 	n, err := f.ReadAt(data, offset)
@@ -77,7 +109,7 @@ func (d *Dir) Renew(ctx context.Context, name string, data []byte) error {
 	}
 	data = bytes.Clone(data) // the caller may leave before it is compared
 	_, err := call(ctx, d, "renew", name, func(l *lease, r *os.Root) (struct{}, error) {
-		is, err := r.ReadFile(name)
+		is, err := readFile(r, name)
 		switch {
 		case err != nil && notThere(err):
 			return struct{}{}, d.absent(r)

@@ -154,3 +154,23 @@ func FuzzList(f *testing.F) {
 		}
 	})
 }
+
+// TestAttack26Names: a member writes what no program of ours does: names that lead elsewhere, or are none.
+func TestAttack26Names(t *testing.T) {
+	for _, evil := range []string{".", "..", "/", "a/b", "../x", "a\x00b", "\x00"} {
+		honest := strings.Repeat("n", len(evil))
+		for _, e := range []Entry{{Name: honest, Kind: Symlink, Target: "x"}, {Name: honest, Kind: Directory, Tree: Tree{Key: Key{1}}},
+			{Name: honest, Kind: File, Content: Content{Known: true, Data: []byte{}}}} {
+			b, err := AppendEntry(nil, e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := ParseEntry(b); err != nil {
+				t.Fatalf("%q: %v", honest, err)
+			}
+			if e, _, err := ParseEntry(bytes.Replace(b, []byte(honest), []byte(evil), 1)); err == nil {
+				t.Errorf("%q is read as %+v", evil, e)
+			}
+		}
+	}
+}

@@ -2,14 +2,16 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"ensync/keys"
 	"ensync/store/backend"
@@ -476,96 +478,71 @@ func TestAttack14Rollback(t *testing.T) {
 	})
 }
 
-// TestAttack19Nonces: no nonce or salt comes twice.
-func TestAttack19Nonces(t *testing.T) {
-	seen := map[string]bool{}
-	plain := bytes.Repeat([]byte("the same block "), 20)
-	mac := block.NewMAC([32]byte{1})
-	typ := block.Type{Kind: block.Data}
-	key := mac.Sum(typ, plain)
+// endless is a store whose lists have no end, and whose objects are as large as they can be.
+type endless struct {
+	backend.Backend
+	listed, held, most atomic.Int64
+}
+
+func (e *endless) List(ctx context.Context, prefix string, fn func(backend.Info) error) error {
+	if prefix != indexPrefix {
+		return e.Backend.List(ctx, prefix, fn)
+	}
+	for i := uint64(0); ; i++ {
+		e.listed.Add(1)
+		if err := fn(backend.Info{Name: fmt.Sprintf("%s%032x", indexPrefix, i), Size: 20 << 20}); err != nil {
+			return err
+		}
+	}
+}
+
+// many is a store with so many index objects of rubbish.
+type many struct {
+	*endless
+	n int
+}
+
+func (m many) List(ctx context.Context, prefix string, fn func(backend.Info) error) error {
+	stop := errors.New("that is all")
 	n := 0
-	for _, level := range []Level{None, Fast, Default, Best} {
-		s, err := block.NewSealer([16]byte{1}, level, 1)
-		must(t, err)
-		for range 5000 {
-			b, err := s.Seal(typ, key, plain)
-			must(t, err)
-			seen[string(b[1:13])] = true
-			n++
+	err := m.endless.List(ctx, prefix, func(i backend.Info) error {
+		if n++; n > m.n && prefix == indexPrefix {
+			return stop
 		}
+		return fn(i)
+	})
+	if err == stop {
+		return m.Backend.List(ctx, prefix, fn)
 	}
+	return err
+}
+
+func (e *endless) Get(ctx context.Context, name string, offset, length int64) ([]byte, error) {
+	if _, err := e.Backend.Get(ctx, name, 0, 0); err == nil || !strings.HasPrefix(name, indexPrefix) {
+		return e.Backend.Get(ctx, name, offset, length)
+	}
+	now := e.held.Add(1)
+	e.most.Store(max(e.most.Load(), now))
+	time.Sleep(time.Millisecond)
+	e.held.Add(-1)
+	return make([]byte, 20<<20)[:length], nil
+}
+
+// TestAttack25Endless: lists without end, and rubbish by the gigabyte: an error soon, or what is true is read beside it, and in
+// either case little memory is needed.
+func TestAttack25Endless(t *testing.T) {
 	v := newVictim(t)
-	g, err := v.s.group(keys.Everyone)
-	must(t, err)
-	for range 1000 {
-		b, err := v.s.seal(g, sealIndex, nil, plain)
-		must(t, err)
-		seen[string(b[4:36])] = true
-		n++
+	inner := v.shown(v.was)
+	e := &endless{Backend: inner}
+	v.line.Lead(e)
+	began := time.Now()
+	wantErr(t, v.use("new client"), ErrDamaged)
+	if e.listed.Load() > 2*maxIndexes+2 || time.Since(began) > time.Minute {
+		t.Errorf("%d names were listed in %v", e.listed.Load(), time.Since(began))
 	}
-	if len(seen) != n {
-		t.Errorf("%d of %d nonces and salts came again", n-len(seen), n)
-	}
-}
-
-// TestAttack20Compression (CRIME; Injection attacks against E2EE applications): who can put text beside a secret sees by the size
-// of what is stored whether it compressed well, in at most one trial of a hundred.
-func TestAttack20Compression(t *testing.T) {
-	p := newPlace(t)
-	s := p.create(Params{})
-	random := rand.New(rand.NewPCG(1, 2))
-	const secret = "4f9a01c7d2e3b586"
-	size := func(filler, guess string) int64 {
-		w := begin(t, s)
-		defer w.Close()
-		at := len(filler) / 2
-		putFile(t, w, "f", fmt.Appendf(nil, "%s token=%s %s token=%s", filler[:at], secret, filler[at:], guess))
-		must(t, w.Flush(t.Context()))
-		return w.Stats().BytesStored
-	}
-	differ, trials := 0, 200
-	for range trials {
-		filler := make([]byte, 2500+random.IntN(20_000))
-		for i := range filler {
-			filler[i] = "abcdefghijklmnopqrstuvwxyz      \n"[random.IntN(33)]
-		}
-		if size(string(filler), secret) != size(string(filler), "0c5d1e88f7a2936b") {
-			differ++
-		}
-	}
-	if differ*100 > trials {
-		t.Errorf("in %d of %d trials the size tells a right guess", differ, trials)
-	}
-}
-
-// TestAttack22Confirmation: without a key nothing in the store depends on the content in a way that can be tried out.
-func TestAttack22Confirmation(t *testing.T) {
-	var seen [2]map[[16]byte]bool
-	for i := range seen {
-		p := newPlace(t) // two stores, the same passphrase and file
-		s := p.create(Params{BlockSize: 4096, Chunking: "fixed"})
-		w := begin(t, s)
-		putFile(t, w, "f", noise(9, 20_000))
-		must(t, w.Flush(t.Context()))
-		seen[i] = map[[16]byte]bool{}
-		state, err := enemy.Take(t.Context(), p.b)
-		must(t, err)
-		for name, o := range state {
-			if name == formatObject || strings.HasPrefix(name, "keys") || name == keysCopy {
-				continue
-			}
-			j := 0
-			if o.Mutable {
-				j = 16 // a magic and a stamp
-			}
-			for ; j+16 <= len(o.Data); j++ {
-				seen[i][[16]byte(o.Data[j:])] = true
-			}
-		}
-	}
-	for w := range seen[0] {
-		if seen[1][w] && w != [16]byte{} {
-			t.Fatalf("two stores of the same file have %x in common", w)
-		}
+	v.line.Lead(many{e, 40})
+	must(t, v.use("another new client"))
+	if e.most.Load() == 0 || e.most.Load() > 2 {
+		t.Errorf("%d objects of 20 MiB were read at once", e.most.Load())
 	}
 }

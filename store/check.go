@@ -95,7 +95,7 @@ func (c *checker) indexes() error {
 	}
 	// Read again from the store: the local database may have what is damaged there.
 	for _, name := range names {
-		_, _, err := c.s.readIndex(c.ctx, name)
+		_, _, err := c.s.readIndex(c.ctx, name, -1)
 		if errors.Is(err, ErrMissing) {
 			continue // merged since it was listed: what it told is told elsewhere, or missed below
 		}

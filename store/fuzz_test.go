@@ -2,8 +2,12 @@ package store
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"testing"
 
+	"ensync/store/backend/memory"
+	"ensync/store/internal/wire"
 	"ensync/store/object"
 	"ensync/store/pack"
 )
@@ -81,4 +85,91 @@ func TestParseGroups(t *testing.T) {
 			t.Errorf("%s: %q, %q, %v", name, r, w, err)
 		}
 	}
+}
+
+// FuzzHead and FuzzRoots: nothing passes for signed but what was signed; stamps are not.
+func FuzzHead(f *testing.F) {
+	s, head := fuzzStore(f)
+	r, err := s.Root(f.Context(), "home")
+	must(f, err)
+	f.Add(head)
+	f.Add(head[:80])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if h, err := r.parse(b); err == nil && (len(b) != len(head) || !bytes.Equal(b[16:], head[16:])) {
+			t.Errorf("commit %d was read from what nobody signed", h.Seq)
+		}
+	})
+}
+
+func FuzzRoots(f *testing.F) {
+	s, _ := fuzzStore(f)
+	raw, _, err := s.b.Load(f.Context(), rootsObject)
+	must(f, err)
+	f.Add(raw)
+	f.Add(raw[:90])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if l, _, err := s.openList(b); err == nil && (len(b) != len(raw) || !bytes.Equal(b[16:], raw[16:])) {
+			t.Errorf("%d roots were read from what nobody signed", len(l.roots))
+		}
+	})
+}
+
+// FuzzGuard: what a server lets pass is what a client takes.
+func FuzzGuard(f *testing.F) {
+	s, head := fuzzStore(f)
+	r, err := s.Root(f.Context(), "home")
+	must(f, err)
+	name := headObject(r.info.ID)
+	g := Guard(s.b).(*guard)
+	f.Add(head)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		served, err := g.check(t.Context(), name, b), error(nil)
+		if _, err = r.parse(b); (err == nil) != (served == nil) {
+			t.Errorf("server: %v, client: %v", served, err)
+		}
+	})
+}
+
+// FuzzMemory: whatever is in the file, it is read or refused, and what is read can be used.
+func FuzzMemory(f *testing.F) {
+	s, _ := fuzzStore(f)
+	file, err := os.ReadFile(s.opt.Memory.path)
+	must(f, err)
+	f.Add(file)
+	f.Add([]byte(`{"roots":{"":{"seq":3,"commit":"ab"}},"kept":"zz","past":{"keys":{"1":"00"}},"waived":["x"]}`))
+	path := filepath.Join(f.TempDir(), "store.json")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		must(t, os.WriteFile(path, b, 0o600))
+		m, err := OpenMemory(path)
+		if err != nil {
+			return
+		}
+		m.Kept().Fingerprint()
+		m.rootIDs(100)
+		m.formatIsFresh()
+		c := &Store{opt: Options{Memory: m}}
+		if w := c.witness([16]byte{}); w != nil {
+			r := wire.NewReader(w.append(nil))
+			readWitness(r)
+			if r.End() != nil {
+				t.Errorf("a witness of %q can't be read: %v", b, r.Err())
+			}
+		}
+	})
+}
+
+// fuzzStore is a store with a commit in root home, and the bytes of the head.
+func fuzzStore(f *testing.F) (*Store, []byte) {
+	dir := f.TempDir()
+	m, err := OpenMemory(filepath.Join(dir, "store.json"))
+	must(f, err)
+	s, err := Create(f.Context(), memory.New(), Params{}, pass, "key", Options{Memory: m, Client: "fuzz"})
+	must(f, err)
+	f.Cleanup(func() { s.Close() })
+	r, err := s.CreateRoot(f.Context(), "home", 0o755)
+	must(f, err)
+	commitTree(f, r, begin(f, s))
+	raw, _, err := s.b.Load(f.Context(), headObject(r.info.ID))
+	must(f, err)
+	return s, raw
 }

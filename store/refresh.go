@@ -5,11 +5,13 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"ensync/keys"
 	"ensync/store/backend"
@@ -81,6 +83,13 @@ func (s *Store) refreshIndex(ctx context.Context) error {
 	return nil
 }
 
+const (
+	// maxIndexes bounds how many index objects a store has. As they are merged, there are some dozens.
+	maxIndexes = 1 << 16
+	// indexesHeld bounds the bytes of index objects that are read at once.
+	indexesHeld = index.MaxRecord
+)
+
 // maxRelists bounds how often a refresh lists again because others merge index objects meanwhile.
 const maxRelists = 3
 
@@ -121,6 +130,9 @@ func (s *Store) listIndex(ctx context.Context, have map[string]int64) ([]string,
 	var fresh []string
 	sizes := map[string]int64{}
 	err := s.b.List(ctx, indexPrefix, func(i backend.Info) error {
+		if len(sizes) == maxIndexes {
+			return damaged(indexPrefix+"*", fmt.Errorf("the store lists more than %d index objects", maxIndexes))
+		}
 		sizes[i.Name] = i.Size
 		if _, ok := have[i.Name]; ok {
 			delete(have, i.Name)
@@ -143,9 +155,10 @@ func (s *Store) fetchIndexes(ctx context.Context, names []string) error {
 	var merged atomic.Bool
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(16)
+	room := semaphore.NewWeighted(indexesHeld)
 	for _, name := range names {
 		g.Go(func() error {
-			rec, size, err := s.readIndex(gctx, name)
+			rec, size, err := s.readListed(gctx, room, name)
 			switch {
 			case errors.Is(err, ErrMissing):
 				merged.Store(true)
@@ -168,9 +181,28 @@ func (s *Store) fetchIndexes(ctx context.Context, names []string) error {
 	return err
 }
 
-// readIndex reads and opens an index object, and tells its size. The author is left empty unless its signature counts.
-func (s *Store) readIndex(ctx context.Context, name string) (index.Record, int64, error) {
-	sealed, err := s.b.Get(ctx, name, 0, -1)
+// readListed is readIndex of an object of the last list, when there is room for it.
+func (s *Store) readListed(ctx context.Context, room *semaphore.Weighted, name string) (index.Record, int64, error) {
+	s.refresh.mu.Lock()
+	size := s.refresh.sizes[name]
+	s.refresh.mu.Unlock()
+	if size < 0 || size > index.MaxRecord {
+		return index.Record{}, 0, damaged(name, fmt.Errorf("%d bytes", size))
+	}
+	if err := room.Acquire(ctx, size); err != nil {
+		return index.Record{}, 0, err
+	}
+	defer room.Release(size)
+	return s.readIndex(ctx, name, size)
+}
+
+// readIndex reads and opens an index object, of which the store says that it has so many bytes (-1: it does
+// not say), and tells its size. The author is left empty unless its signature counts.
+func (s *Store) readIndex(ctx context.Context, name string, size int64) (index.Record, int64, error) {
+	sealed, err := s.b.Get(ctx, name, 0, size)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return index.Record{}, 0, damaged(name, fmt.Errorf("it is shorter than the store says: %v", err))
+	}
 	if err != nil {
 		return index.Record{}, 0, got(name, err)
 	}

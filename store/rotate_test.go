@@ -179,7 +179,7 @@ func TestRotateSealsAnew(t *testing.T) {
 		for name := range indexObjects(t, c.b) {
 			sealed, err := c.b.Get(t.Context(), name, 0, -1)
 			must(t, err)
-			rec, _, err := c.boss.readIndex(t.Context(), name)
+			rec, _, err := c.boss.readIndex(t.Context(), name, -1)
 			must(t, err)
 			if want, _ := c.boss.Keys().Group(keys.Everyone); sealEpoch(sealed) != want.Epoch() || rec.Author != keys.Root {
 				t.Errorf("%s rotated: index object of version %d, author %q", group, sealEpoch(sealed), rec.Author)
@@ -235,7 +235,7 @@ func TestFormerMember(t *testing.T) {
 	must(t, err)
 	must(t, c.b.Put(t.Context(), index, rec))
 	for _, o := range []*Store{seen, c.boss} {
-		told, _, err := o.readIndex(t.Context(), index)
+		told, _, err := o.readIndex(t.Context(), index, -1)
 		must(t, err)
 		if told.Author != "" {
 			t.Errorf("an index object that the old key signed is %q's", told.Author)

@@ -195,6 +195,37 @@ func (f *forked) root(s *Store, name string) error {
 	return err
 }
 
+// TestForkOfNestedRoot: what directories name is told of as well.
+func TestForkOfNestedRoot(t *testing.T) {
+	f := newForked(t)
+	id := NewRootID()
+	commit := func(s *Store, old Head) Head {
+		r := s.Nested(RootInfo{ID: id, Name: "home/d.ensync[]", Read: keys.Everyone, Write: keys.Root})
+		if old.root != id {
+			old = r.Unborn()
+		}
+		w := begin(t, s)
+		defer w.Close()
+		g, err := r.ReadGroup()
+		must(t, err)
+		h, err := r.Commit(t.Context(), w, old, must2(w.PutTree(t.Context(), g, nil)), nil)
+		must(t, err)
+		return h
+	}
+	h := commit(f.alice, Head{})
+	f.fork()
+	commit(f.alice, h)
+	must(t, f.commit(f.alice, "side"))
+	f.show(f.sideID)
+	err := f.read(f.bob, "side")
+	wantErr(t, err, ErrFork)
+	if want := fmt.Sprintf("commit 2 of root %q", headObject(id)); !strings.Contains(err.Error(), want) {
+		t.Errorf("%v does not say %q", err, want)
+	}
+	f.show(headObject(id))
+	must(t, f.read(f.bob, "side"))
+}
+
 // TestWitnessIsPassedOn: who was told, tells others.
 func TestWitnessIsPassedOn(t *testing.T) {
 	f := newForked(t)

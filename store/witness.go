@@ -199,16 +199,10 @@ func (s *Store) compareRoot(ctx context.Context, told rootState, load func() (*r
 	if seen.Seq == told.seq && bytes.Equal(seen.Commit, told.commit[:]) || s.agreed.has(told) || s.opt.Memory.waived(about) {
 		return nil
 	}
-	list, err := load()
-	if err != nil {
-		return err
+	r, h, err := s.openTold(ctx, told.root, load)
+	if r == nil || err != nil && !isAbsent(err) {
+		return err // of a root that was removed since: the list was compared
 	}
-	i := slices.IndexFunc(list.roots, func(r RootInfo) bool { return r.ID == told.root })
-	if i < 0 {
-		return nil // removed since: the list was compared
-	}
-	r := &Root{s: s, info: list.roots[i]}
-	h, err := r.openHeadOnly(ctx)
 	var key object.Key
 	if err == nil && h.Seq >= told.seq {
 		key, err = s.ancestor(ctx, told.root, h.Seq, h.Commit, told.seq)
@@ -235,6 +229,32 @@ func (s *Store) compareRoot(ctx context.Context, told rootState, load func() (*r
 		s.agreed.add(told)
 	}
 	return err
+}
+
+// openTold reads what everyone may know of a root's head; no root if it is none of this store, as far as can be told.
+func (s *Store) openTold(ctx context.Context, id [16]byte, load func() (*rootList, error)) (*Root, Head, error) {
+	list, err := load()
+	if err != nil {
+		return nil, Head{}, err
+	}
+	if i := slices.IndexFunc(list.roots, func(r RootInfo) bool { return r.ID == id }); i >= 0 {
+		r := &Root{s: s, info: list.roots[i]}
+		h, err := r.openHeadOnly(ctx)
+		return r, h, err
+	}
+	raw, _, err := s.b.Load(ctx, headObject(id)) // perhaps a directory names it
+	if err != nil {
+		if err = got(headObject(id), err); isAbsent(err) {
+			err = nil
+		}
+		return nil, Head{}, err
+	}
+	r := s.tellRoot(headObject(id), raw)
+	if r == nil {
+		return nil, Head{}, nil
+	}
+	h, _, err := r.parseOpen(raw)
+	return r, h, err
 }
 
 // absorb remembers a state of a root that this client may not be able to read, so that its commits tell of it, too.

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"ensync/engine/ancestor"
+	"ensync/engine/replica"
 	"ensync/engine/worktree"
 	"ensync/engine/worktree/journal"
 	"ensync/keys"
@@ -71,7 +72,7 @@ func (s *Store) openMounted(ctx context.Context, state string, onError func(erro
 	tree, err := worktree.Open(ctx, state, key, blocks{s.Store}, worktree.Options{
 		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), OnError: onError,
 		Journal: journal.Options{SegmentSize: segmentSize(s.Config.Mount.Cache)}, Unsynced: uint64(s.Config.Mount.Unsynced), MakeRoom: s.makeRoom,
-		Owner: s.Config.Rules.SyncsOwner(), Xattrs: s.Config.Rules.SyncsXattrs(), Chown: root})
+		Owner: s.Config.Rules.SyncsOwner(), Xattrs: s.Config.Rules.SyncsXattrs(), Chown: root, Access: s.access})
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +104,20 @@ func segmentSize(cacheSize int64) int64 { return min(max(cacheSize/16, 4<<20), 6
 // makeRoom lets the cache give way to what is written to the mount. Both lie on one disk as a rule.
 func (s *Store) makeRoom() {
 	_ = s.cache.GiveWay(context.Background()) // then there is no room, and the writer hears of that
+}
+
+// access tells what the passphrase may do in a directory of the tree. The names tell that, also while the store is out of
+// reach: that of a tree as those below.
+func (s *Store) access(dir string) (read, write error) {
+	r, w, err := object.ParseGroups(s.Config.General.ServerRoot, keys.Everyone, keys.Root)
+	var d replica.Domain
+	if err == nil {
+		d, err = replica.DomainOf(replica.Domain{Read: r, Write: w}, dir)
+	}
+	if err != nil {
+		return err, err
+	}
+	return s.Member(d.Read), s.Member(d.Write)
 }
 
 // replicaKey derives the key that seals what a mount keeps on this machine.

@@ -45,6 +45,9 @@ func (t *Tree) SetAttr(ctx context.Context, ino Ino, s SetAttr) (Attr, error) {
 		return Attr{}, t.broken
 	}
 	n, err := t.get(ino)
+	if err == nil {
+		err = t.mayChange(n)
+	}
 	if err == nil && n.isFile() {
 		t.keep(n)
 	}
@@ -191,6 +194,9 @@ func (t *Tree) changeXattrs(ino Ino, name string, f func(map[string][]byte) erro
 		return t.broken
 	}
 	n, err := t.get(ino)
+	if err == nil && !strings.HasPrefix(name, object.XattrPrefix+ownXattrs) { // those are no change of the tree
+		err = t.mayChange(n)
+	}
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package worktree
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -103,7 +104,7 @@ func (t *Tree) getFile(ino Ino) (*inode, error) {
 func (t *Tree) getWritable(ino Ino) (*inode, error) {
 	n, err := t.getFile(ino)
 	if err == nil {
-		err = t.broken
+		err = cmp.Or(t.broken, t.mayChange(n))
 	}
 	if err == nil {
 		t.keep(n)

@@ -1,6 +1,7 @@
 package worktree
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -32,6 +33,9 @@ func (t *Tree) Lookup(ctx context.Context, parent Ino, name string) (Attr, error
 	defer t.trim()
 	delete(t.untold, place{parent, name})
 	d, err := t.getDir(parent)
+	if err == nil {
+		err = t.maySee(d)
+	}
 	if err != nil {
 		return Attr{}, err
 	}
@@ -88,6 +92,9 @@ func (t *Tree) ReadDir(ctx context.Context, ino Ino) ([]DirEntry, error) {
 	defer t.mu.Unlock()
 	defer t.trim()
 	d, err := t.getDir(ino)
+	if err == nil {
+		err = t.maySee(d)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -142,6 +149,9 @@ func (t *Tree) Make(ctx context.Context, parent Ino, name string, m Make) (Attr,
 	defer t.mu.Unlock()
 	defer t.trim()
 	d, err := t.freeName(parent, name)
+	if err == nil {
+		err = t.mayName(d, name, m.Mode&typeMask == typeDir)
+	}
 	if err != nil {
 		return Attr{}, err
 	}
@@ -165,6 +175,9 @@ func (t *Tree) MakeUnnamed(ctx context.Context, parent Ino, m Make) (Attr, error
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	d, err := t.getDir(parent)
+	if err == nil {
+		err = t.mayChangeIn(d)
+	}
 	if err != nil {
 		return Attr{}, err
 	}
@@ -257,6 +270,9 @@ func (t *Tree) Link(ctx context.Context, ino, parent Ino, name string) (Attr, er
 		return Attr{}, err
 	}
 	n, err := t.get(ino)
+	if err == nil {
+		err = cmp.Or(t.mayChangeIn(d), t.mayChange(n))
+	}
 	if err != nil {
 		return Attr{}, err
 	}
@@ -288,6 +304,9 @@ func (t *Tree) Unlink(ctx context.Context, parent Ino, name string) error {
 	if n.isDir() {
 		return syscall.EISDIR
 	}
+	if err := t.mayChangeIn(d); err != nil {
+		return err
+	}
 	t.keep(n)
 	return t.commitFreeing(op{code: opName, ino: parent, name: name}, t.timesOf(d), t.unlinked(n))
 }
@@ -299,6 +318,9 @@ func (t *Tree) Rmdir(ctx context.Context, parent Ino, name string) error {
 	defer t.trim()
 	d, n, err := t.named(parent, name)
 	if err != nil {
+		return err
+	}
+	if err := t.mayName(d, name, n.isDir()); err != nil {
 		return err
 	}
 	if err := t.mustBeEmpty(n); err != nil {

@@ -35,6 +35,10 @@ type Options struct {
 	Owner, Xattrs bool
 	Chown         bool // what the reconciler brings belongs to whom it says; a mount of root
 
+	// Access tells what the user may do in a directory: nil, or why not. nil: everything, everywhere. It is called with
+	// the tree's lock held, and must not wait for anything.
+	Access func(dir string) (read, write error)
+
 	Journal    journal.Options
 	Inodes     int           // inodes kept in memory beyond those that must be; default 50 000
 	Buffer     int64         // bytes of written data that may wait in memory; default 64 MiB

@@ -21,6 +21,9 @@ func (t *Tree) Rename(ctx context.Context, oldParent Ino, oldName string, newPar
 	if err != nil || r.there == r.moved {
 		return err
 	}
+	if err := t.mayRename(r, flags&RenameExchange != 0); err != nil {
+		return err
+	}
 	if err := t.flush(r.moved); err != nil {
 		return err
 	}

@@ -30,6 +30,7 @@ type cutter struct {
 	*model
 	disk    *disktest.Disk
 	moments []moment // after each step since the last start
+	saves   [][2]int // from when to when a checkpoint was made
 }
 
 func (c *cutter) note(durable bool) {
@@ -46,8 +47,10 @@ func (c *cutter) live() {
 		}
 		c.note(durable)
 		if c.r.IntN(8) == 0 {
+			from := c.disk.Len()
 			c.ok(c.checkpoint(ctx))
 			c.ok(c.tidy(ctx))
+			c.saves = append(c.saves, [2]int{from, c.disk.Len()})
 		}
 	}
 }
@@ -55,6 +58,10 @@ func (c *cutter) live() {
 // cut cuts the power at some moment since the last start, starts again, and goes on from what is there.
 func (c *cutter) cut() {
 	from, to := c.disk.Start, c.disk.Len()
+	if len(c.saves) > 0 && c.r.IntN(2) == 0 { // where most orders matter
+		save := c.saves[c.r.IntN(len(c.saves))]
+		from, to = save[0], save[1]
+	}
 	n, how := from+c.r.IntN(to-from+1), disktest.Loss(c.r.IntN(int(disktest.Losses)))
 	when := fmt.Sprintf("cut at %d of %d to %d, loss %d", n, from, to, how)
 	c.disk = c.disk.Cut(c.r, n, how)
@@ -83,7 +90,7 @@ func (c *cutter) cut() {
 	if len(roots) > 0 {
 		c.holds(when, "", roots)
 	}
-	c.root, c.moments = c.readModel(RootIno, map[Ino]*node{}), nil
+	c.root, c.moments, c.saves = c.readModel(RootIno, map[Ino]*node{}), nil, nil
 }
 
 // readModel makes a model of what the tree is.

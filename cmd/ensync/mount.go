@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -225,7 +226,14 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, pass []byte, point 
 	return errors.Join(err, st.Close())
 }
 
+// mountGC is the percentage by which garbage may let the heap grow, unless $GOGC says another: a mount is there all day, and
+// what it holds counts for more than what collecting costs.
+const mountGC = 50
+
 func (a *app) serveStore(ctx context.Context, st *session.Store, point string, o *mountFlags, ready func() error) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(mountGC)
+	}
 	// Errors may hold names of files, and stderr may be a log.
 	failed := func(error) {
 		fmt.Fprintln(a.stderr, "ensync: something failed behind the mount; ensync status tells what")

@@ -40,7 +40,7 @@ type Options struct {
 	Access func(dir string) (read, write error)
 
 	Journal    journal.Options
-	Inodes     int           // inodes kept in memory beyond those that must be; default 50 000
+	Inodes     int           // inodes kept in memory beyond those that must be; default 30 000
 	Buffer     int64         // bytes of written data that may wait in memory; default 64 MiB
 	Delay      time.Duration // how long what was written may be gone after a crash if nobody calls Fsync; default 1 s
 	Checkpoint time.Duration // at most between two checkpoints; default 5 s
@@ -57,7 +57,7 @@ type Options struct {
 
 func (o *Options) setDefaults(stateDir string) {
 	if o.Inodes == 0 {
-		o.Inodes = 50_000
+		o.Inodes = 30_000
 	}
 	if o.Buffer == 0 {
 		o.Buffer = 64 << 20

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
+	"slices"
+	"sync"
 	"syscall"
 
 	"ensync/engine/worktree/journal"
@@ -41,8 +44,48 @@ func (t *Tree) releaseView(v *view) {
 	v.frames = nil
 }
 
-// fill reads the part of v that starts at off into buf. t.mu is not held.
+// shareRead is how many bytes of a large read one processor opens at least.
+const shareRead = 256 << 10
+
+// fill reads the part of v that starts at off into buf, with as many processors as it is worth: while a program reads in
+// order, the kernel asks for one large piece after the other. t.mu is not held.
 func (t *Tree) fill(ctx context.Context, v *view, buf []byte, off uint64) error {
+	shares := min(len(buf)/shareRead, runtime.GOMAXPROCS(0))
+	if shares < 2 || !v.isLocal() {
+		return t.fillPart(ctx, v, buf, off)
+	}
+	t.readAhead(v)
+	share := (len(buf)/shares/unit + 1) * unit // a little more, so that all are covered
+	errs := make([]error, shares)
+	var others sync.WaitGroup
+	for i := 1; i < shares; i++ {
+		from, to := min(i*share, len(buf)), min((i+1)*share, len(buf))
+		others.Go(func() { errs[i] = t.fillPart(ctx, v, buf[from:to], off+uint64(from)) })
+	}
+	errs[0] = t.fillPart(ctx, v, buf[:share], off)
+	others.Wait()
+	return errors.Join(errs...)
+}
+
+// isLocal reports whether nothing of v is in the store.
+func (v *view) isLocal() bool {
+	return !slices.ContainsFunc(v.pieces, func(e extent) bool { return e.kind == nowhere })
+}
+
+// readAhead tells the log which frames are read now, and that those behind them probably are next.
+func (t *Tree) readAhead(v *view) {
+	if len(v.frames) == 0 {
+		return
+	}
+	first, last := v.frames[0], v.frames[len(v.frames)-1]
+	n := int64(len(v.frames)) * unit
+	if run := int64(last.Offset) - int64(first.Offset); first.Segment == last.Segment && run > 0 && run < 2*n {
+		t.log.ReadAhead(first, 2*n)
+	}
+}
+
+// fillPart is fill by one processor.
+func (t *Tree) fillPart(ctx context.Context, v *view, buf []byte, off uint64) error {
 	end := off + uint64(len(buf))
 	for _, e := range v.pieces {
 		if e.end() <= off || e.off >= end {

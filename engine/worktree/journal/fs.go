@@ -29,6 +29,7 @@ type file interface {
 	Truncate(size int64) error
 	Punch(off, n int64) error // give the space of a range back; it reads as zeros or as before
 	WriteBack(off, n int64)   // begin writing a range to the disk, a hint
+	WillNeed(off, n int64)    // begin reading a range from the disk, a hint
 	DropCache()               // make the next read come from the disk, as far as the system can
 	Close() error
 }
@@ -107,6 +108,7 @@ func (f osFile) Sync() error              { return dataSync(f.File) }
 func (f osFile) SyncAll() error           { return f.File.Sync() }
 func (f osFile) Punch(off, n int64) error { return punch(f.File, off, n) }
 func (f osFile) WriteBack(off, n int64)   { writeBack(f.File, off, n) }
+func (f osFile) WillNeed(off, n int64)    { willNeed(f.File, off, n) }
 func (f osFile) DropCache()               { dropCache(f.File) }
 
 // writeZeros preallocates where the system has no call for it.

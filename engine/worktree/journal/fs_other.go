@@ -18,4 +18,6 @@ func punch(*os.File, int64, int64) error { return errors.ErrUnsupported }
 
 func writeBack(*os.File, int64, int64) {}
 
+func willNeed(*os.File, int64, int64) {}
+
 func dropCache(*os.File) {}

@@ -44,6 +44,22 @@ func (l *Log) ReadData(pos Pos, dst []byte, off uint32) (int, error) {
 	return len(dst), nil
 }
 
+// ReadAhead says that n bytes of the log from the frame at pos on will probably be read soon, a hint.
+func (l *Log) ReadAhead(pos Pos, n int64) {
+	l.mu.Lock()
+	seg := l.segments[pos.Segment]
+	if seg == nil {
+		l.mu.Unlock()
+		return
+	}
+	n = min(n, seg.tail-int64(pos.Offset))
+	l.mu.Unlock()
+	_ = l.withFile(seg, func(f file) error { // who reads will see what is wrong
+		f.WillNeed(int64(pos.Offset), n)
+		return nil
+	})
+}
+
 // waiting is a part of a frame that waits to be written; its memory has one more user until doneReading.
 type waiting struct {
 	b      []byte

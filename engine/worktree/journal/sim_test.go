@@ -145,6 +145,7 @@ func (f *simFile) Punch(off, n int64) error {
 func (f *simFile) Sync() error            { return f.dir.note(event{kind: evSync, file: f}, nil) }
 func (f *simFile) SyncAll() error         { return f.Sync() }
 func (f *simFile) WriteBack(int64, int64) {}
+func (f *simFile) WillNeed(int64, int64)  {}
 func (f *simFile) DropCache()             {}
 func (f *simFile) Close() error           { return nil }
 

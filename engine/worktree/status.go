@@ -48,6 +48,9 @@ func (t *Tree) statusOf(dir Ino, s *Status) (below []Ino, err error) {
 	if err != nil || !d.isDirty() {
 		return nil, err
 	}
+	if err := t.loadChildren(d); err != nil {
+		return nil, err
+	}
 	for name, e := range d.dir.names {
 		if replica.Reserved(name) {
 			continue

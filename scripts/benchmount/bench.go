@@ -37,7 +37,11 @@ func (b *bench) run(ctx context.Context, group func(*bench, context.Context) err
 	if err := b.start(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.live.stop(context.Background())) }()
+	defer func() {
+		if b.live != nil {
+			err = errors.Join(err, b.live.stop(context.Background()))
+		}
+	}()
 	return group(b, ctx)
 }
 
@@ -48,7 +52,12 @@ func (b *bench) start(ctx context.Context) (err error) {
 
 // again mounts everything anew, so that nothing is in any cache.
 func (b *bench) again(ctx context.Context) error {
-	if err := errors.Join(b.live.stop(ctx), b.disk.chill()); err != nil {
+	err := b.live.stop(ctx)
+	b.live = nil
+	if err == nil {
+		err = b.disk.chill()
+	}
+	if err != nil {
 		return err
 	}
 	return b.start(ctx)

@@ -32,7 +32,7 @@ func locks(b *bench) {
 		b.Errorf("a lock was given twice: %v", err)
 	case <-time.After(20 * time.Millisecond):
 	}
-	b.ok(unix.Close(one)) // a closed file is unlocked
+	b.close(one) // a closed file is unlocked
 	b.gives("waiting for a lock", <-waited, nil)
 
 	one = b.open("file", unix.O_RDWR)

@@ -40,7 +40,7 @@ func mapped(b *bench) {
 	b.maps("cut and grown", shared, "a...")
 	b.ok(unix.Munmap(private))
 	b.ok(os.Remove(b.at("file")))
-	b.ok(unix.Close(fd))
+	b.close(fd)
 	shared[5] = 'y'
 	b.ok(unix.Msync(shared, unix.MS_SYNC))
 	buf := make([]byte, 100)

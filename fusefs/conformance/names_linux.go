@@ -144,7 +144,7 @@ func creating(b *bench) {
 
 // negative makes names that were looked up in vain before.
 func negative(b *bench) {
-	for i, make := range []func(path string) error{
+	for i, create := range []func(path string) error{
 		func(p string) error { return open(p, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY) },
 		func(p string) error { return unix.Mkdir(p, 0755) },
 		func(p string) error { return unix.Symlink("x", p) },
@@ -156,7 +156,7 @@ func negative(b *bench) {
 		for range 2 {
 			b.gives("before it is there", unix.Lstat(p, new(unix.Stat_t)), unix.ENOENT)
 		}
-		b.ok(make(p))
+		b.ok(create(p))
 		b.gives("when it is there", unix.Lstat(p, new(unix.Stat_t)), nil)
 		b.ok(os.Remove(p))
 		b.gives("when it is gone again", unix.Lstat(p, new(unix.Stat_t)), unix.ENOENT)

@@ -97,7 +97,7 @@ func programs(b *bench) {
 	b.ok(os.WriteFile(program, text, 0755))
 	fd := b.open("program", unix.O_WRONLY)
 	b.gives("running a program that is written to", exec.Command(program, "0").Run(), unix.ETXTBSY)
-	b.ok(unix.Close(fd))
+	b.close(fd)
 	b.gives("running it", exec.Command(program, "0").Run(), nil)
 	b.ok(os.Chmod(program, 0644))
 	b.gives("running what may not be", exec.Command(program, "0").Run(), unix.EACCES)

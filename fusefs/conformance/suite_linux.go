@@ -21,7 +21,7 @@ func Run(t *testing.T, dir string) {
 	defer unix.Umask(unix.Umask(022))
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			b := &bench{T: t, dir: filepath.Join(dir, test.name)}
+			b := &bench{T: t, dir: filepath.Join(dir, test.name), fds: make(map[int]bool)}
 			b.ok(os.Mkdir(b.dir, 0755))
 			b.ok(os.Chmod(b.dir, 0755))
 			defer os.RemoveAll(b.dir)
@@ -87,6 +87,7 @@ var tests = []struct {
 type bench struct {
 	*testing.T
 	dir string
+	fds map[int]bool // which the test has open
 }
 
 func (b *bench) at(name string) string { return filepath.Join(b.dir, name) }
@@ -136,15 +137,26 @@ func (b *bench) mkdir(name string) string {
 	return b.at(name)
 }
 
-// open opens a file until the test ends.
+// open opens a file until the test ends, or close is called.
 func (b *bench) open(name string, flags int) int {
 	b.Helper()
 	fd, err := unix.Open(b.at(name), flags|unix.O_CLOEXEC, 0644)
 	if err != nil {
 		b.Fatalf("open %s: %v", name, err)
 	}
-	b.Cleanup(func() { unix.Close(fd) })
+	b.fds[fd] = true
+	b.Cleanup(func() {
+		if b.fds[fd] {
+			b.close(fd)
+		}
+	})
 	return fd
+}
+
+func (b *bench) close(fd int) {
+	b.Helper()
+	delete(b.fds, fd)
+	b.ok(unix.Close(fd))
 }
 
 // holds wants a file's content.

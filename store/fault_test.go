@@ -309,7 +309,7 @@ func TestReplay(t *testing.T) {
 	if seen := behind.opt.Memory.root(r.info.ID).Seq; seen != h.Seq {
 		t.Errorf("memory went from %d to %d", h.Seq, seen)
 	}
-	must(t, behind.opt.Memory.forget(&r.info.ID))
+	must(t, behind.opt.Memory.forget(&r.info.ID, nil))
 	_, err = br.Head(t.Context())
 	must(t, err)
 }

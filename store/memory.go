@@ -102,9 +102,15 @@ func (m *Memory) Format() []byte { m.mu.Lock(); defer m.mu.Unlock(); return byte
 // Keys returns the remembered copy of the key store.
 func (m *Memory) Keys() []byte { m.mu.Lock(); defer m.mu.Unlock(); return bytes.Clone(m.data.Keys) }
 
-// forget drops what is remembered of the list of roots, and of one root, so that they are taken as they come.
-func (m *Memory) forget(root *[16]byte) error {
+// forget drops what is remembered of the list of roots, of one root, and of all that the list does not have, so that they
+// are taken as they come.
+func (m *Memory) forget(root *[16]byte, listed map[string]bool) error {
 	return m.update(func(d *memoryData) bool {
+		for id := range d.Roots {
+			if listed != nil && !listed[id] {
+				delete(d.Roots, id)
+			}
+		}
 		if root != nil {
 			delete(d.Roots, fmt.Sprintf("%x", *root))
 		}

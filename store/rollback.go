@@ -27,6 +27,8 @@ type Rollback struct {
 
 	root *[16]byte // whose head is refused for being older; nil: none
 	fork []string  // what another client told that is not so here
+
+	listed map[string]bool // the roots of the list, as the memory calls them; others are those that directories name
 }
 
 // Rollback looks whether the root shows an older or another state than this client has seen. It changes nothing, not even
@@ -45,6 +47,11 @@ func (s *Store) Rollback(ctx context.Context, name string) (Rollback, error) {
 	if err != nil {
 		return rb, err
 	}
+	rb.listed = map[string]bool{}
+	for _, info := range list.roots {
+		rb.listed[fmt.Sprintf("%x", info.ID)] = true
+	}
+	rb.nested(s.opt.Memory)
 	i := list.find(name)
 	if i < 0 {
 		if !rb.Older {
@@ -84,6 +91,20 @@ func (s *Store) Rollback(ctx context.Context, name string) (Rollback, error) {
 	return rb, nil
 }
 
+// nested notes that what a directory names was refused when it was last looked at.
+func (rb *Rollback) nested(mem *Memory) {
+	if mem == nil {
+		return
+	}
+	mem.mu.Lock()
+	defer mem.mu.Unlock()
+	for id, seen := range mem.data.Roots {
+		if !seen.Refused.IsZero() && !rb.listed[id] {
+			_ = rb.refused(fmt.Errorf("%w: root %s, of a directory for groups, is older than commit %d", ErrRollback, id, seen.Seq))
+		}
+	}
+}
+
 // refused notes an ErrRollback or ErrFork, and passes on every other error.
 func (rb *Rollback) refused(err error) error {
 	if !isRefusal(err) {
@@ -110,5 +131,5 @@ func (s *Store) AcceptRollback(rb Rollback) error {
 			return err
 		}
 	}
-	return s.opt.Memory.forget(rb.root)
+	return s.opt.Memory.forget(rb.root, rb.listed)
 }

@@ -79,7 +79,8 @@ func (s *Store) fetch(ctx context.Context, t block.Type, mac *block.MAC, key obj
 		if round == 2 || round == 1 && fault != nil {
 			break
 		}
-		if err := s.refreshIndex(ctx); err != nil {
+		_, err = within(ctx, s.reach, func(ctx context.Context) (struct{}, error) { return struct{}{}, s.refreshIndex(ctx) })
+		if err != nil {
 			return nil, errors.Join(fault, err)
 		}
 	}
@@ -102,7 +103,10 @@ func (s *Store) unknownBlock(t block.Type, id object.ID) error {
 // readBlock reads a block at one place. ErrMissing and ErrDamaged name the pack.
 func (s *Store) readBlock(ctx context.Context, l index.Location, t block.Type, mac *block.MAC, key object.Key, limit int) ([]byte, error) {
 	name := l.Pack.Object()
-	fetch := func(ctx context.Context) ([]byte, error) { return s.nearby.read(ctx, l) }
+	get := s.nearby.read
+	fetch := func(ctx context.Context) ([]byte, error) {
+		return within(ctx, s.reach, func(ctx context.Context) ([]byte, error) { return get(ctx, l) })
+	}
 	cached, direct := s.cachesType(t), false
 	for {
 		var sealed []byte
@@ -134,7 +138,7 @@ func (s *Store) readBlock(ctx context.Context, l index.Location, t block.Type, m
 		}
 		// Perhaps it was only the local copy, or the one answer.
 		cached, direct = false, true
-		fetch = func(ctx context.Context) ([]byte, error) { return s.nearby.alone(ctx, l) }
+		get = s.nearby.alone
 	}
 }
 

@@ -59,6 +59,9 @@ type Options struct {
 	Client      string // this client's name, sealed into commits; at most 255 bytes
 	Compression Level  // of what this client writes
 	Workers     int    // blocks worked on at once; 0: as many as there are processors
+	// Wait is how long who reads content waits for a store that is silent; then the error is backend.ErrUnavailable. Open
+	// does not wait that long for a store that is remembered, but relies on that; see Confirm. 0: as long as the backend tries.
+	Wait time.Duration
 }
 
 // Store is an open store. It may be used concurrently.
@@ -79,12 +82,14 @@ type Store struct {
 	streams chan struct{} // a token for each long stream being cut
 	readers atomic.Int64  // streams for which something is fetched ahead
 	refresh *refresher
+	reach   *reach
 
 	keysMu   sync.RWMutex
 	file     *keys.File
 	chain    *keys.Chain
 	former   []*keys.Chain // that somebody may still be working with
 	keysRead time.Time
+	assumed  error // see Assumed
 
 	macMu sync.Mutex
 	macs  map[string]*block.MAC
@@ -106,15 +111,22 @@ func Open(ctx context.Context, b backend.Backend, pass []byte, opt Options) (*St
 }
 
 func openEarly(ctx context.Context, e *early, pass []byte, opt Options) (*Store, error) {
-	f, k, err := e.openObjects(ctx, opt.Memory)
+	e.reach.wait = opt.Wait
+	f, k, assumed, err := e.openPatiently(ctx, opt.Memory)
 	if err != nil {
 		return nil, err
 	}
 	chain, err := k.UnlockContext(ctx, pass, opt.Memory.key())
+	if err != nil && assumed != nil {
+		return nil, fmt.Errorf("keys as this machine remembers them: %w; the store can't be asked for newer ones: %w", err, assumed)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("object %s of %s: %w", keysObject, e.b.Location(), err)
 	}
 	s, err := open(ctx, e, f, k, chain, opt)
+	if err == nil {
+		s.assumed = assumed
+	}
 	if err == nil && e.sawFormat {
 		if err = opt.Memory.sawFormat(f); err != nil {
 			return nil, errors.Join(err, s.Close())
@@ -132,7 +144,7 @@ func open(ctx context.Context, e *early, f *format, k *keys.File, chain *keys.Ch
 	}
 	s := &Store{b: e.b, early: e, opt: opt, format: f, file: k, chain: chain, keysRead: now(), macs: map[string]*block.MAC{},
 		blocks: newBlockCache(readBuffer), nearby: newSegments(e.b), work: make(chan struct{}, opt.Workers+1),
-		streams: make(chan struct{}, opt.Workers+1), refresh: newRefresher()}
+		streams: make(chan struct{}, opt.Workers+1), refresh: newRefresher(), reach: e.reach}
 	if err := s.setUp(ctx); err != nil {
 		chain.Close()
 		return nil, err

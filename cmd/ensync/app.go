@@ -158,11 +158,15 @@ func source(spec string) (keys.Source, error) {
 
 // open opens the store of a configuration with its passphrase.
 func (a *app) open(ctx context.Context, path string) (*session.Store, error) {
-	cfg, err := a.load(path)
+	opt, err := a.sessionOptions()
 	if err != nil {
 		return nil, err
 	}
-	opt, err := a.sessionOptions()
+	return a.openStore(ctx, path, opt)
+}
+
+func (a *app) openStore(ctx context.Context, path string, opt session.Options) (*session.Store, error) {
+	cfg, err := a.load(path)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -26,6 +27,8 @@ const (
 type readiness struct {
 	Error string `json:"error,omitempty"`
 	Exit  int    `json:"exit,omitempty"`
+
+	Notices []string `json:"notices,omitempty"`
 }
 
 // failedAs is an error of the process in the background, with its exit code.
@@ -48,6 +51,7 @@ func (a *app) background(ctx context.Context, cfg *config.Config, pass []byte, p
 	defer readyIn.Close()
 	cmd, err := backgroundCommand(cfg, point, o)
 	if err == nil {
+		defer cmd.Stderr.(*os.File).Close()
 		cmd.ExtraFiles = []*os.File{passIn, readyOut} // 3 and 4
 		err = cmd.Start()
 	}
@@ -62,10 +66,13 @@ func (a *app) background(ctx context.Context, cfg *config.Config, pass []byte, p
 		passOut.Write(pass) // a process that died answers below
 		passOut.Close()
 	}()
-	err = awaitReady(ctx, cmd, readyIn)
+	notices, err := awaitReady(ctx, cmd, readyIn)
 	<-handed
 	if err != nil {
 		return err
+	}
+	for _, text := range notices {
+		fmt.Fprintln(a.stderr, "note:", text)
 	}
 	return cmd.Process.Release()
 }
@@ -85,12 +92,27 @@ func backgroundCommand(cfg *config.Config, point string, o *mountFlags) (*exec.C
 	if len(o.options) > 0 {
 		args = append(args, "--options", strings.Join(o.options, ","))
 	}
-	cmd := &exec.Cmd{Path: self, Args: append(args, "--", point), Dir: "/", SysProcAttr: &syscall.SysProcAttr{Setsid: true}}
-	return cmd, nil
+	log, err := openLog(cfg)
+	if err != nil {
+		return nil, err
+	}
+	keepFilesBack()
+	return &exec.Cmd{Path: self, Args: append(args, "--", point), Dir: "/", Stderr: log,
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true}}, nil
+}
+
+// keepFilesBack keeps what whoever started us had open, a lock perhaps, from being open for as long as the mount lives.
+func keepFilesBack() {
+	list, _ := os.ReadDir("/dev/fd")
+	for _, entry := range list {
+		if fd, err := strconv.Atoi(entry.Name()); err == nil && fd > 2 {
+			syscall.CloseOnExec(fd)
+		}
+	}
 }
 
 // awaitReady waits for what the process says, or for its end. When ctx ends, the process is told to end.
-func awaitReady(ctx context.Context, cmd *exec.Cmd, from *os.File) error {
+func awaitReady(ctx context.Context, cmd *exec.Cmd, from *os.File) (notices []string, err error) {
 	type result struct {
 		said readiness
 		err  error
@@ -104,16 +126,17 @@ func awaitReady(ctx context.Context, cmd *exec.Cmd, from *os.File) error {
 	select {
 	case <-ctx.Done():
 		cmd.Process.Signal(syscall.SIGTERM)
-		return context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	case r := <-answer:
 		switch {
 		case r.err != nil:
-			return fmt.Errorf("the mount in the background ended before it was ready: %v; try --foreground", cmd.Wait())
+			return nil, fmt.Errorf("the mount in the background ended before it was ready: %v; look into %s, or try --foreground",
+				cmd.Wait(), cmd.Stderr.(*os.File).Name())
 		case r.said.Exit != 0:
 			cmd.Wait()
-			return failedAs{r.said}
+			return nil, failedAs{r.said}
 		}
-		return nil
+		return r.said.Notices, nil
 	}
 }
 
@@ -140,10 +163,12 @@ func (a *app) mountHanded(ctx context.Context, point string, o *mountFlags) erro
 		if err != nil {
 			return err
 		}
-		return a.serve(ctx, cfg, pass, point, o, func() error { return say(readiness{}) })
+		by := &attendant{out: a.stderr, stamp: true}
+		return a.serve(ctx, cfg, pass, point, o, by, func() error { return say(readiness{Notices: by.started()}) })
 	}()
 	if err != nil && !said {
 		say(readiness{Error: err.Error(), Exit: exitCode(err)})
+		return nil // it is said where the mount was started
 	}
 	return interrupted(ctx, err)
 }

@@ -115,25 +115,27 @@ func progressOf(m *meter, now time.Time) *progressInfo {
 }
 
 type status struct {
-	Config       string    `json:"config"`
-	Mounted      bool      `json:"mounted"`
-	Watch        *watching `json:"watch,omitempty"`
-	Syncing      bool      `json:"syncing"`
-	Paused       bool      `json:"paused"`
-	LastSync     string    `json:"last_sync,omitempty"`
-	LastError    string    `json:"last_error,omitempty"`
-	OfflineSince string    `json:"offline_since,omitempty"`
-	Failed       string    `json:"failed,omitempty"`
-	PendingNames int       `json:"pending_names"`
-	PendingBytes uint64    `json:"pending_bytes"`
-	PendingSince string    `json:"pending_since,omitempty"`
-	Content      *content  `json:"content,omitempty"`
-	Issues       int       `json:"issues"`
-	Commit       uint64    `json:"commit,omitempty"`
-	Fingerprint  string    `json:"fingerprint,omitempty"`
-	OthersMade   string    `json:"others_made,omitempty"`
-	OthersSeen   string    `json:"others_seen,omitempty"`
-	RefusedSince string    `json:"refused_since,omitempty"`
+	Config        string    `json:"config"`
+	Mounted       bool      `json:"mounted"`
+	Watch         *watching `json:"watch,omitempty"`
+	Syncing       bool      `json:"syncing"`
+	Paused        bool      `json:"paused"`
+	LastSync      string    `json:"last_sync,omitempty"`
+	LastError     string    `json:"last_error,omitempty"`
+	OfflineSince  string    `json:"offline_since,omitempty"`
+	OfflineReason string    `json:"offline_reason,omitempty"`
+	Ending        bool      `json:"ending,omitempty"`
+	Failed        string    `json:"failed,omitempty"`
+	PendingNames  int       `json:"pending_names"`
+	PendingBytes  uint64    `json:"pending_bytes"`
+	PendingSince  string    `json:"pending_since,omitempty"`
+	Content       *content  `json:"content,omitempty"`
+	Issues        int       `json:"issues"`
+	Commit        uint64    `json:"commit,omitempty"`
+	Fingerprint   string    `json:"fingerprint,omitempty"`
+	OthersMade    string    `json:"others_made,omitempty"`
+	OthersSeen    string    `json:"others_seen,omitempty"`
+	RefusedSince  string    `json:"refused_since,omitempty"`
 }
 
 // content is where the content of a mounted tree is.

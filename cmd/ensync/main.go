@@ -64,17 +64,22 @@ func boundMemory() {
 	}
 }
 
-// interruptible returns a context that the first SIGINT or SIGTERM ends. A second one kills.
+// interruptible returns a context that the first SIGINT, SIGTERM or SIGHUP ends. A second one kills. Under nohup, which
+// ignores it, SIGHUP is none.
 func interruptible(stderr io.Writer) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	ends := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		ends = append(ends, syscall.SIGHUP)
+	}
+	signal.Notify(signals, ends...)
 	go func() {
 		select {
 		case <-ctx.Done():
 		case s := <-signals:
 			signal.Stop(signals)
-			signal.Reset(syscall.SIGINT, syscall.SIGTERM)
+			signal.Reset(ends...)
 			fmt.Fprintf(stderr, "\nensync: stopping because of a signal (%v); once more kills it\n", s)
 			cancel(errInterrupted)
 		}

@@ -84,7 +84,8 @@ func (a *app) mount(ctx context.Context, point string, o *mountFlags) error {
 	}
 	defer clear(pass)
 	if o.foreground {
-		return interrupted(ctx, a.serve(ctx, cfg, pass, point, o, func() error { return notify("READY=1") }))
+		ready := func() error { return notify("READY=1\nSTATUS=mounted at " + point) }
+		return interrupted(ctx, a.serve(ctx, cfg, pass, point, o, &attendant{out: a.stderr}, ready))
 	}
 	return interrupted(ctx, a.background(ctx, cfg, pass, point, o))
 }
@@ -162,6 +163,21 @@ func answers(ctx context.Context, dir string) (*service.Status, error) {
 	}
 }
 
+// takeOver waits until a mount that was unmounted has given its state back, and calls its last sync off.
+func takeOver(ctx context.Context, dir string) error {
+	c, err := service.Dial(ctx, dir)
+	if err == nil {
+		err = c.Yield(ctx)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil && !errors.Is(err, service.ErrNotRunning) { // it ended by itself, or soon does
+		return pause(ctx, 50*time.Millisecond)
+	}
+	return nil
+}
+
 // prepareMountPoint returns the absolute mount point, empty and free.
 func (a *app) prepareMountPoint(ctx context.Context, cfg *config.Config, point string) (string, error) {
 	if point == "" {
@@ -171,7 +187,13 @@ func (a *app) prepareMountPoint(ctx context.Context, cfg *config.Config, point s
 	if err != nil {
 		return "", err
 	}
-	if alive, err := answers(ctx, cfg.Dir); err != nil {
+	alive, err := answers(ctx, cfg.Dir)
+	for err == nil && alive != nil && alive.Ending { // what is left of its last sync is ours then
+		if err = takeOver(ctx, cfg.Dir); err == nil {
+			alive, err = answers(ctx, cfg.Dir)
+		}
+	}
+	if err != nil {
 		return "", err
 	} else if alive != nil && !alive.Mounted {
 		return "", fmt.Errorf("mount at %s: a sync --watch of the configuration %s is running; end it first", point, cfg.Dir)
@@ -182,6 +204,14 @@ func (a *app) prepareMountPoint(ctx context.Context, cfg *config.Config, point s
 		return "", err
 	} else if cleared {
 		fmt.Fprintf(a.stderr, "note: cleared what a dead process left mounted at %s\n", point)
+	}
+	if err := session.CheckMountPoint(cfg, point); err != nil {
+		return "", err
+	}
+	for _, m := range ourMounts() {
+		if m.dir == point {
+			return "", fmt.Errorf("mount at %s: the configuration %s is mounted there; unmount it first (ensync unmount %s)", point, m.source, point)
+		}
 	}
 	made, err := setup.MakeMountPoint(point)
 	if err != nil {
@@ -212,17 +242,17 @@ func mountOf(cfg *config.Config) string {
 }
 
 // serve mounts the tree, calls ready, and returns when it is unmounted and all is synced or kept.
-func (a *app) serve(ctx context.Context, cfg *config.Config, pass []byte, point string, o *mountFlags, ready func() error) error {
+func (a *app) serve(ctx context.Context, cfg *config.Config, pass []byte, point string, o *mountFlags, by *attendant, ready func() error) error {
 	opt, err := a.sessionOptions()
 	if err != nil {
 		return err
 	}
-	opt.KeepData = true
+	opt.Mount, opt.Notice, opt.Unattended = true, by.notice, !isTerminal(a.stdin)
 	st, err := session.OpenStore(ctx, cfg, pass, opt)
 	if err != nil {
 		return err
 	}
-	err = a.serveStore(ctx, st, point, o, ready)
+	err = serveStore(ctx, st, point, o, by, ready)
 	return errors.Join(err, st.Close())
 }
 
@@ -230,14 +260,12 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, pass []byte, point 
 // what it holds counts for more than what collecting costs.
 const mountGC = 50
 
-func (a *app) serveStore(ctx context.Context, st *session.Store, point string, o *mountFlags, ready func() error) error {
+func serveStore(ctx context.Context, st *session.Store, point string, o *mountFlags, by *attendant, ready func() error) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(mountGC)
 	}
-	// Errors may hold names of files, and stderr may be a log.
-	failed := func(error) {
-		fmt.Fprintln(a.stderr, "ensync: something failed behind the mount; ensync status tells what")
-	}
+	// Errors may hold names of files.
+	failed := func(error) { by.say("something failed behind the mount; ensync status tells what") }
 	svc, err := service.Open(ctx, st, service.Options{OnError: failed})
 	if err != nil {
 		return err
@@ -251,14 +279,26 @@ func (a *app) serveStore(ctx context.Context, st *session.Store, point string, o
 	if err := ready(); err != nil {
 		return errors.Join(err, server.Detach(closing), svc.Close(closing))
 	}
+	by.say("mounted at %s", point)
+	attended := make(chan struct{})
+	run, stop := context.WithCancel(closing)
+	go func() {
+		defer close(attended)
+		by.attend(run, st, svc)
+	}()
+	defer context.AfterFunc(ctx, func() { notify("STOPPING=1\nSTATUS=the last sync is under way") })()
 	if err = svc.Run(ctx, server); err != nil {
 		err = errors.Join(err, server.Detach(closing))
 	}
-	if s, statusErr := svc.Status(closing); statusErr == nil && s.LastError != "" {
-		fmt.Fprintln(a.stderr, "ensync: the last sync failed; what it did not reach is kept here, and synced after the next mount")
-	}
 	notify("STOPPING=1")
-	return errors.Join(err, svc.Close(closing))
+	stop()
+	<-attended
+	if s, statusErr := svc.Status(closing); statusErr == nil && s.LastError != "" {
+		by.say("the last sync failed; what it did not reach is kept here, and synced after the next mount")
+	}
+	err = errors.Join(err, svc.Close(closing))
+	by.say("unmounted")
+	return err
 }
 
 func (a *app) unmountCommand() *cobra.Command {

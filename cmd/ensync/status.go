@@ -91,15 +91,21 @@ func (a *app) status(ctx context.Context, cfg *config.Config) (service.Status, e
 }
 
 func (a *app) standingOfMount(ctx context.Context, cfg *config.Config) (s session.Standing, err error) {
-	err = a.withStore(ctx, cfg.Dir, func(st *session.Store) error {
-		m, err := st.OpenMounted(ctx, func(error) {})
-		if err != nil {
-			return err
-		}
+	opt, err := a.sessionOptions()
+	if err != nil {
+		return s, err
+	}
+	opt.Mount = true // the store may be out of reach
+	st, err := a.openStore(ctx, cfg.Dir, opt)
+	if err != nil {
+		return s, err
+	}
+	m, err := st.OpenMounted(ctx, func(error) {})
+	if err == nil {
 		s, err = m.Standing(ctx)
-		return errors.Join(err, m.Close())
-	})
-	return s, err
+		err = errors.Join(err, m.Close())
+	}
+	return s, errors.Join(err, st.Close())
 }
 
 // statusPause is how often status --watch looks.
@@ -167,8 +173,11 @@ func (a *app) printStatus(cfg *config.Config, st service.Status, seen store.Seen
 	p("configuration", "%s", cfg.Dir)
 	p("store", "%s, tree %s", cfg.General.Server, cfg.General.ServerRoot)
 	mounted := "no"
-	if st.Mounted {
+	switch {
+	case st.Mounted:
 		mounted = "yes" + mountedWhere(cfg)
+	case st.Ending:
+		mounted = "not any more; the last sync is under way"
 	}
 	p("mounted", "%s", mounted)
 	if w := st.Watch; w != nil {
@@ -191,8 +200,9 @@ func (a *app) printStatus(cfg *config.Config, st service.Status, seen store.Seen
 		p("now", "paused")
 	}
 	if !st.Offline.IsZero() {
-		p("out of reach", "since %s: %s", timeText(st.Offline), st.LastError)
-	} else if st.LastError != "" {
+		p("out of reach", "since %s: %s", timeText(st.Offline), st.Silence)
+	}
+	if st.LastError != "" && st.LastError != st.Silence {
 		p("last error", "%s", st.LastError)
 	}
 	if st.Failed != "" {
@@ -300,6 +310,7 @@ func (a *app) printStatusJSON(cfg *config.Config, st service.Status, seen store.
 	}
 	err := j.write(record{Type: "status", Status: &status{Content: contentOf(st), Config: cfg.Dir, Mounted: st.Mounted, Watch: w, Syncing: st.Syncing,
 		Paused: st.Paused, LastSync: stampText(st.LastSync), LastError: st.LastError, OfflineSince: stampText(st.Offline),
+		OfflineReason: st.Silence, Ending: st.Ending,
 		PendingNames: st.Pending.Names, PendingBytes: st.Pending.Bytes,
 		PendingSince: stampText(st.Pending.Since), Failed: st.Failed, Issues: len(st.Issues),
 		Commit: seen.Seq, Fingerprint: seen.Fingerprint(), OthersMade: stampText(seen.OthersMade), OthersSeen: stampText(seen.OthersSeen),

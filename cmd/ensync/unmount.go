@@ -12,6 +12,7 @@ import (
 	"ensync/engine/config"
 	"ensync/engine/service"
 	"ensync/fusefs"
+	"ensync/store/backend"
 )
 
 // unmountFlags are the flags of unmount.
@@ -42,21 +43,31 @@ func (a *app) unmount(ctx context.Context, point string, o *unmountFlags) error 
 	if isTerminal(a.stderr) {
 		p = newProgress(a.stderr)
 	}
-	sum, err := client.Unmount(ctx, o.noSync, func(e engine.Event) { p.event(e, false) })
+	sum, here, err := client.Unmount(ctx, o.noSync, func(e engine.Event) { p.event(e, false) })
 	p.end()
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.Is(err, service.ErrMounted), errors.Is(err, service.ErrNotRunning):
 		return err
+	case err != nil && here.Names == 0 && errors.Is(err, backend.ErrUnavailable):
+		fmt.Fprintf(a.stderr, "unmounted %s; nothing in it waits for the store, which is out of reach\n", point)
+		return nil
 	case err != nil:
-		return fmt.Errorf("unmounted %s, but not all was synced, and is kept here until the next mount: %w", point, err)
+		return fmt.Errorf("unmounted %s, but not all was synced, and is kept here until the next mount (%s): %w", point, pendingText(here), err)
+	case o.noSync && here.Names > 0:
+		fmt.Fprintf(a.stderr, "unmounted; %s only here until the next mount\n", pendingText(here))
 	case !o.noSync && !sum.Clean():
 		fmt.Fprintf(a.stderr, "unmounted; %s out of sync and %s failed (ensync status lists them)\n",
 			plural(sum.Unsynced, "entry is", "entries are"), plural(sum.Failed, "entry", "entries"))
 		return errOutOfSync
 	}
 	return nil
+}
+
+// pendingText says what is only here.
+func pendingText(p service.Pending) string {
+	return fmt.Sprintf("%s, %s", plural(p.Names, "entry", "entries"), sizeText(int64(p.Bytes)))
 }
 
 // findMount returns the configuration directory and the mount point that are meant. A mount tells its configuration to the

@@ -60,6 +60,7 @@ type Mount struct {
 	Interval time.Duration // between two syncs at most; 0: only on request and on unmount
 	Cache    int64         // bytes that clean content may take on this machine
 	Unsynced int64         // bytes of content that may be here and not in the store yet; 0: what the disk has room for
+	Wait     time.Duration // how long who reads content waits for a store that does not answer; 0: until it is given up
 }
 
 // History is [history].
@@ -85,6 +86,7 @@ const (
 	MaxBlockSize     = 1 << 30
 	DefaultInterval  = 30 * time.Second
 	DefaultCache     = 10 << 30
+	DefaultWait      = 10 * time.Second
 	MinCache         = 64 << 20 // room for a few blocks in flight
 	MinUnsynced      = 64 << 20
 	DefaultKeep      = 30 * day

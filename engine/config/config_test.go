@@ -31,7 +31,7 @@ func TestParse(t *testing.T) {
 	if c.General != want || c.Dir != "/c" || c.PrivateDir() != "/c/internal.ensync" || c.Rules == nil {
 		t.Errorf("got %+v", c)
 	}
-	if c.Mount != (Mount{Interval: 30 * time.Second, Cache: 10 << 30}) || c.History != (History{30 * 24 * time.Hour}) {
+	if c.Mount != (Mount{Interval: 30 * time.Second, Cache: 10 << 30, Wait: 10 * time.Second}) || c.History != (History{30 * 24 * time.Hour}) {
 		t.Errorf("defaults: got %+v %+v", c.Mount, c.History)
 	}
 	full := strings.Replace(minimal, "[[rules", `compression = "off"
@@ -41,6 +41,7 @@ chunking = "fixed"
 interval = 0
 cache = 1073741824
 unsynced = "2GiB"
+wait = "1m30s"
 [history]
 keep = "1w2d"
 [[rules`, 1)
@@ -49,7 +50,7 @@ keep = "1w2d"
 		t.Fatal(err)
 	}
 	if d.General.Compression != CompressionNone || d.General.BlockSize != 65536 || d.General.Chunking != "fixed" ||
-		d.Mount != (Mount{Cache: 1 << 30, Unsynced: 2 << 30}) || d.History.Keep != 9*24*time.Hour {
+		d.Mount != (Mount{Cache: 1 << 30, Unsynced: 2 << 30, Wait: 90 * time.Second}) || d.History.Keep != 9*24*time.Hour {
 		t.Errorf("got %+v", d)
 	}
 	again, _ := Parse("/elsewhere", []byte(full))

@@ -106,6 +106,7 @@ func (d *decoder) mount(s *section) Mount {
 		Interval: s.duration("interval", DefaultInterval, time.Second),
 		Cache:    s.size("cache", DefaultCache, MinCache, math.MaxInt64),
 		Unsynced: s.size("unsynced", 0, MinUnsynced, math.MaxInt64),
+		Wait:     s.duration("wait", DefaultWait, time.Second),
 	}
 	s.end()
 	return m

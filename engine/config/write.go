@@ -78,6 +78,8 @@ compression = {{.Compression}}
 # cache = "10GiB"
 # How much may be on this machine only, until it is synced; then writing fails. Without this, what the disk has room for.
 # unsynced = "20GiB"
+# How long reading a file that is not on this machine waits for a store that does not answer.
+# wait = "10s"
 
 # What may happen to which files. Each rule whose conditions hold sets what it says; later rules override earlier ones.
 # A mode is what may come in to this machine / what may go out to the store: c create, u update, d delete; upper case

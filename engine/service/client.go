@@ -102,10 +102,20 @@ func (c *Client) Resume(ctx context.Context) error {
 	return err
 }
 
+// Yield lets a mount that is unmounted already, and syncs once more, leave that to the next one. It returns when its process
+// has given everything back; ErrMounted if it is still mounted.
+func (c *Client) Yield(ctx context.Context) error {
+	_, err := c.ask(ctx, request{Op: "yield"}, nil)
+	return err
+}
+
 // Unmount lets the mount sync, unmount and end, and returns when its process has given everything back. An error that is
 // ErrMounted says that it goes on: the tree is in use, or ctx ended. After any other error it has ended, and what could
-// not be synced stays in its state.
-func (c *Client) Unmount(ctx context.Context, noSync bool, report func(engine.Event)) (engine.Summary, error) {
+// not be synced stays in its state; what that is, the second result tells.
+func (c *Client) Unmount(ctx context.Context, noSync bool, report func(engine.Event)) (engine.Summary, Pending, error) {
 	a, err := c.ask(ctx, request{Op: "unmount", NoSync: noSync}, report)
-	return a.Summary, err
+	if a.Status == nil {
+		return a.Summary, Pending{}, err
+	}
+	return a.Summary, a.Status.Pending, err
 }

@@ -28,7 +28,7 @@ const longestSleep = 5 * time.Second
 func (s *Service) follow(ctx context.Context, run Runner) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // also for what tells of the store
-	notices := s.storeNotices(ctx)
+	notices, network := s.storeNotices(ctx), networkChanges(ctx)
 	s.tellPace(func(p *pace) { p.now = true })
 	for before := time.Now(); ; {
 		now := time.Now()
@@ -51,7 +51,7 @@ func (s *Service) follow(ctx context.Context, run Runner) error {
 			}
 			continue
 		}
-		if s.await(ctx, min(at.Sub(now), longestSleep), notices) {
+		if s.await(ctx, min(at.Sub(now), longestSleep), notices, network) {
 			notices = nil
 		}
 		if ctx.Err() != nil {
@@ -61,7 +61,7 @@ func (s *Service) follow(ctx context.Context, run Runner) error {
 }
 
 // await waits until anything happens, or for some time. It reports whether notices were closed.
-func (s *Service) await(ctx context.Context, atMost time.Duration, notices <-chan struct{}) (closed bool) {
+func (s *Service) await(ctx context.Context, atMost time.Duration, notices, network <-chan struct{}) (closed bool) {
 	timer := time.NewTimer(atMost)
 	defer timer.Stop()
 	select {
@@ -71,6 +71,8 @@ func (s *Service) await(ctx context.Context, atMost time.Duration, notices <-cha
 	case _, open := <-notices:
 		s.noticed(open)
 		return !open
+	case <-network:
+		s.tellPace((*pace).moved)
 	case <-s.kick:
 	case <-timer.C:
 	}
@@ -133,7 +135,11 @@ func (s *Service) look(ctx context.Context) error {
 		s.tellPace(func(p *pace) { p.polled(time.Now(), false, errors.New("not known")) })
 		return nil
 	}
-	moved, err := root.Moved(ctx)
+	moved := false
+	err := s.inReach(ctx, func() bool { return true }, func(ctx context.Context) (err error) {
+		moved, err = root.Moved(ctx)
+		return err
+	})
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -148,6 +154,7 @@ func (s *Service) look(ctx context.Context) error {
 		return nil
 	}
 	s.pace.polled(time.Now(), moved, err)
+	s.store.Reached(err)
 	if err = cmp.Or(err, local); err == nil {
 		return nil
 	}
@@ -205,9 +212,7 @@ func (s *Service) kickNow() {
 // missed notes an error that kept a sync from going through. The lock is held.
 func (s *Service) missed(err error) {
 	s.lastErr = err
-	if unreachable(err) && s.since.IsZero() {
-		s.since = time.Now()
-	}
+	s.store.Reached(err)
 }
 
 // synced notes how a sync ended.
@@ -221,7 +226,8 @@ func (s *Service) synced(req session.Request, root *remote.Encrypted, sum engine
 	case req.DryRun: // it leaves what it found to the next one
 		return nil
 	default:
-		s.lastErr, s.last, s.since, s.root = nil, now, time.Time{}, root
+		s.lastErr, s.last, s.root = nil, now, root
+		s.store.Reached(nil)
 	}
 	s.pace.done(now, sum, err)
 	return err

@@ -105,7 +105,7 @@ func TestFollow(t *testing.T) {
 	if st.Mounted || st.Watch == nil || st.Watch.Method == "walk" || !st.Watch.Told || st.LastSync.IsZero() || st.LastError != "" {
 		t.Errorf("status: %+v %+v", st, st.Watch)
 	}
-	if _, err := a.client.Unmount(t.Context(), false, nil); !errors.Is(err, ErrNotRunning) {
+	if _, _, err := a.client.Unmount(t.Context(), false, nil); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("unmounting what is not mounted: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"ensync/engine"
@@ -30,6 +31,7 @@ const (
 
 // A pace decides when to look at the store and when to sync. It is told what happens, and has no clock of its own.
 type pace struct {
+	random  func(time.Duration) time.Duration // a part of the time before another try; nil: all of it
 	settle  time.Duration
 	longest time.Duration // between two syncs; 0: as long as nothing changes
 	all     bool          // those that come for that alone look at everything
@@ -79,7 +81,7 @@ func (p *pace) done(now time.Time, sum engine.Summary, err error) {
 	p.away = unreachable(err)
 	if err != nil {
 		p.wait = min(max(2*p.wait, firstRetry), max(longestRetry, 10*p.longest))
-		p.hold, p.now = now.Add(p.wait), true
+		p.hold, p.now = now.Add(p.part(p.wait)), true
 		return
 	}
 	p.hold = time.Time{}
@@ -96,6 +98,17 @@ func (p *pace) done(now time.Time, sum engine.Summary, err error) {
 	p.wait = min(max(2*p.wait, failedRetry), time.Hour)
 	p.again = now.Add(p.wait)
 }
+
+// part lets those who failed together not come again together.
+func (p *pace) part(wait time.Duration) time.Duration {
+	if p.random == nil {
+		return wait
+	}
+	return p.random(wait)
+}
+
+// fullJitter is anything between nothing and all.
+func fullJitter(wait time.Duration) time.Duration { return rand.N(wait) + 1 }
 
 // next returns what to do next and when. It is to be asked anew after anything happened.
 func (p *pace) next(now time.Time) (step, time.Time) {
@@ -135,6 +148,12 @@ func (p *pace) next(now time.Time) (step, time.Time) {
 func (p *pace) woke() {
 	p.lookSoon()
 	p.now, p.hold = true, time.Time{}
+}
+
+// moved tells that the machine is on another network: a store that was out of reach may be in reach, or the other way round.
+func (p *pace) moved() {
+	p.lookSoon()
+	p.hold = time.Time{}
 }
 
 // slept reports whether the wall clock went on otherwise than the one that stands still while the machine sleeps.

@@ -109,6 +109,8 @@ func (s *Service) answer(ctx context.Context, req request, report func(engine.Ev
 		var what session.Request
 		if what, err = req.decodeSync(); err == nil {
 			what.Report = report
+			s.hurried.Add(1)
+			defer s.hurried.Add(-1)
 			a.Summary, err = s.Sync(ctx, what)
 		}
 	case "status":
@@ -120,8 +122,19 @@ func (s *Service) answer(ctx context.Context, req request, report func(engine.Ev
 			err = fmt.Errorf("%w: a sync --watch is running; end it with ^C", ErrNotRunning)
 			break
 		}
+		if s.ended() {
+			a.Ended = true
+			break
+		}
 		a.Summary, err = s.askEnd(ctx, req.NoSync, report, asked)
 		a.Ended = !errors.Is(err, ErrMounted)
+		if st, statusErr := s.Status(context.WithoutCancel(ctx)); statusErr == nil {
+			a.Status = &st
+		}
+	case "yield":
+		if err = s.yield(); err == nil {
+			a.Ended = true
+		}
 	case "fetch", "pin", "unpin", "pins":
 		a, err = s.lazy(ctx, req, report)
 	case "pause", "resume":
@@ -134,6 +147,24 @@ func (s *Service) answer(ctx context.Context, req request, report func(engine.Ev
 	}
 	a.Error = encodeError(err)
 	return a
+}
+
+// yield calls the last sync off, if the tree is unmounted.
+func (s *Service) yield() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.release == nil {
+		return ErrMounted
+	}
+	s.release()
+	return nil
+}
+
+// ended reports whether the tree is unmounted already.
+func (s *Service) ended() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.release != nil
 }
 
 // askEnd asks for the unmount and waits for it.

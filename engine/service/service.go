@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ensync/engine"
@@ -51,12 +52,14 @@ type Service struct {
 	shown      Mount             // what shows the tree; nil before Run
 	last       time.Time         // of the last sync that went through
 	lastErr    error             // of the last sync; nil: it went through
-	since      time.Time         // when the store went out of reach; zero: it is in reach
 	paused     bool
 	content    Content        // as last counted
 	pinned     session.Pinned // as of the last round
 	pinErr     error          // of that
+	release    func()         // ends the last sync; nil before the tree is unmounted
 	waiting    []net.Conn     // of who asked for the end, and waits until it has come
+
+	hurried atomic.Int32 // of those who ask for a sync and wait for it
 }
 
 // Mount is what shows the tree to the kernel. fusefs.Server is one.
@@ -113,9 +116,13 @@ func Watch(st *session.Store, r *session.Replica, opt Options) (*Service, error)
 
 func open(st *session.Store, r *session.Replica, opt Options) (*Service, error) {
 	st.ForgetEarly() // who asks for a sync wants to see what was in the store when they asked
-	s := &Service{store: st, replica: r, opt: opt, began: time.Now(), syncing: make(chan struct{}, 1), kick: make(chan struct{}, 1),
+	past, err := r.Standing(context.Background())
+	if err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	s := &Service{last: past.LastSync, store: st, replica: r, opt: opt, began: time.Now(), syncing: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 		countAsked: make(chan chan struct{}), pinKick: make(chan struct{}, 1),
-		pace: pace{settle: opt.Settle, poll: firstPoll, slowest: slowestPoll[st.Config.General.Server.Kind]}}
+		pace: pace{random: fullJitter, settle: opt.Settle, poll: firstPoll, slowest: slowestPoll[st.Config.General.Server.Kind]}}
 	path, err := socketPath(st.Config.Dir)
 	if err == nil {
 		s.socket, err = listen(path)
@@ -193,7 +200,7 @@ func (s *Service) wait(ctx context.Context, m Mount, asked <-chan *ending) error
 	for {
 		select {
 		case <-m.Done():
-			if err := s.lastSync(ctx, &ending{ctx: ctx}); err != nil && ctx.Err() == nil {
+			if err := s.syncAfter(ctx, &ending{}); err != nil && ctx.Err() == nil {
 				s.opt.OnError(err)
 			}
 			return nil // what was not synced stays in the tree's state
@@ -224,15 +231,27 @@ func (s *Service) end(ctx context.Context, m Mount, e *ending) bool {
 		return false
 	}
 	if e.err == nil {
-		e.err = s.lastSync(both, e) // what was changed since; now nobody can
+		e.err = s.syncAfter(both, e) // what was changed since; now nobody can
 	}
 	return true
+}
+
+// syncAfter is the last sync of a tree that is unmounted. A mount that is to take its place calls it off.
+func (s *Service) syncAfter(ctx context.Context, e *ending) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.mu.Lock()
+	s.release = cancel
+	s.mu.Unlock()
+	return s.lastSync(ctx, e)
 }
 
 func (s *Service) lastSync(ctx context.Context, e *ending) error {
 	if e.noSync {
 		return nil
 	}
+	s.hurried.Add(1)
+	defer s.hurried.Add(-1)
 	sum, err := s.Sync(ctx, session.Request{Report: e.report})
 	add(&e.sum, sum)
 	return err
@@ -251,7 +270,7 @@ func (s *Service) stopNow(m Mount) error {
 			return err
 		}
 	}
-	if err := s.lastSync(ctx, &ending{}); err != nil {
+	if err := s.syncAfter(ctx, &ending{}); err != nil {
 		s.opt.OnError(err)
 	}
 	return nil
@@ -295,19 +314,32 @@ func (s *Service) Sync(ctx context.Context, req session.Request) (engine.Summary
 	return sum, err
 }
 
-func (s *Service) syncOnce(ctx context.Context, req session.Request) (*remote.Encrypted, engine.Summary, error) {
-	root, err := s.store.OpenRoot(ctx)
-	if err != nil {
-		return nil, engine.Summary{}, err
-	}
-	sum, err := s.store.Sync(ctx, s.replica, root, req)
-	if err != nil && s.tree != nil {
-		_ = s.tree.Save(ctx) // what it set aside would take room until the next one; it has no error
-	}
-	if closing := root.Close(); err == nil {
-		err = closing
-	}
+func (s *Service) syncOnce(ctx context.Context, req session.Request) (root *remote.Encrypted, sum engine.Summary, err error) {
+	err = s.inReach(ctx, func() bool { return s.hurried.Load() > 0 }, func(watched context.Context) error {
+		if root, err = s.store.OpenRoot(watched); err != nil {
+			return err
+		}
+		sum, err = s.store.Sync(watched, s.replica, root, req)
+		if err != nil && s.tree != nil {
+			_ = s.tree.Save(ctx) // what it set aside would take room until the next one; it has no error
+		}
+		if closing := root.Close(); err == nil {
+			err = closing
+		}
+		return err
+	})
 	return root, sum, err
+}
+
+// inReach calls fn, and ends it when the store has been silent for too long.
+func (s *Service) inReach(ctx context.Context, hurry func() bool, fn func(context.Context) error) error {
+	watched, stop := s.store.Watch(ctx, hurry)
+	defer stop()
+	err := fn(watched)
+	if silent := context.Cause(watched); err != nil && unreachable(silent) {
+		return silent
+	}
+	return err
 }
 
 // show waits until the kernel has been told of every change so far.
@@ -327,11 +359,7 @@ func (s *Service) show(ctx context.Context) {
 
 // Failed is what a mount tells of a request that it answered with EIO; see fusefs.Options.OnError.
 func (s *Service) Failed(op string, ino worktree.Ino, err error) {
-	s.mu.Lock()
-	if unreachable(err) && s.since.IsZero() {
-		s.since = time.Now()
-	}
-	s.mu.Unlock()
+	s.store.Reached(err)
 	s.opt.OnError(fmt.Errorf("%s of inode %d: %w", strings.ToLower(op), ino, err))
 }
 
@@ -343,13 +371,15 @@ type Status struct {
 	Paused    bool             `json:"paused"`
 	LastSync  time.Time        `json:"last_sync,omitzero"`     // the last that went through
 	LastError string           `json:"last_error,omitempty"`   // of the last sync, if it failed
+	Ending    bool             `json:"ending,omitempty"`       // it is unmounted, and syncs once more
 	Offline   time.Time        `json:"offline_since,omitzero"` // since when the store is out of reach
-	Pending   Pending          `json:"pending"`                // what is only on this machine
-	Failed    string           `json:"failed,omitempty"`       // why the tree takes no more changes; mount again
-	Issues    []ancestor.Issue `json:"issues"`                 // what is not in sync, and why
-	Content   *Content         `json:"content,omitempty"`      // of a mounted tree; nil: not counted yet
-	Pinned    session.Pinned   `json:"pinned"`                 // of a mounted tree
-	PinError  string           `json:"pin_error,omitempty"`    // why not all that is pinned is here
+	Silence   string           `json:"offline_reason,omitempty"`
+	Pending   Pending          `json:"pending"`             // what is only on this machine
+	Failed    string           `json:"failed,omitempty"`    // why the tree takes no more changes; mount again
+	Issues    []ancestor.Issue `json:"issues"`              // what is not in sync, and why
+	Content   *Content         `json:"content,omitempty"`   // of a mounted tree; nil: not counted yet
+	Pinned    session.Pinned   `json:"pinned"`              // of a mounted tree
+	PinError  string           `json:"pin_error,omitempty"` // why not all that is pinned is here
 }
 
 // Watching tells how changes are noticed.
@@ -389,10 +419,15 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st.Paused, st.LastSync, st.Offline = s.paused, s.last, s.since
+	st.Paused, st.LastSync, st.Ending = s.paused, s.last, s.release != nil
 	st.Pinned = s.pinned
 	if s.pinErr != nil {
 		st.PinError = s.pinErr.Error()
+	}
+	st.Mounted = st.Mounted && !st.Ending
+	var why error
+	if st.Offline, why = s.store.Offline(); why != nil {
+		st.Silence = why.Error()
 	}
 	if s.lastErr != nil {
 		st.LastError = s.lastErr.Error()

@@ -244,7 +244,7 @@ func TestUnmount(t *testing.T) {
 	r := run(t, cfg)
 	r.write(t, "f", "1")
 	r.busy <- struct{}{}
-	_, err := r.client.Unmount(t.Context(), false, nil)
+	_, _, err := r.client.Unmount(t.Context(), false, nil)
 	if !errors.Is(err, ErrMounted) || !strings.Contains(err.Error(), "vi (pid 7") {
 		t.Fatalf("while it is used: %v", err)
 	}
@@ -253,7 +253,7 @@ func TestUnmount(t *testing.T) {
 	}
 	<-r.busy
 	r.write(t, "g", "2")
-	sum, err := r.client.Unmount(t.Context(), true, nil)
+	sum, _, err := r.client.Unmount(t.Context(), true, nil)
 	must(t, err)
 	if sum.Out.Created != 0 {
 		t.Errorf("a sync was done: %+v", sum)
@@ -263,7 +263,7 @@ func TestUnmount(t *testing.T) {
 	if !r.has(t, "g") {
 		t.Error("what was not synced is gone")
 	}
-	sum, err = r.client.Unmount(t.Context(), false, nil)
+	sum, _, err = r.client.Unmount(t.Context(), false, nil)
 	must(t, err)
 	if sum.Out.Created != 1 {
 		t.Errorf("the sync at the end: %+v", sum)
@@ -279,7 +279,7 @@ func TestCalledOff(t *testing.T) {
 	r.syncing <- struct{}{}
 	for what, ask := range map[string]func(context.Context) error{
 		"sync":    func(ctx context.Context) error { _, err := r.client.Sync(ctx, session.Request{}); return err },
-		"unmount": func(ctx context.Context) error { _, err := r.client.Unmount(ctx, false, nil); return err },
+		"unmount": func(ctx context.Context) error { _, _, err := r.client.Unmount(ctx, false, nil); return err },
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(20*time.Millisecond, cancel)
@@ -290,7 +290,7 @@ func TestCalledOff(t *testing.T) {
 	<-r.syncing
 	_, err := r.client.Sync(t.Context(), session.Request{})
 	must(t, err)
-	_, err = r.client.Unmount(t.Context(), false, nil) // the one that was called off does not stand in the way
+	_, _, err = r.client.Unmount(t.Context(), false, nil) // the one that was called off does not stand in the way
 	must(t, err)
 }
 
@@ -300,7 +300,7 @@ func TestSignal(t *testing.T) {
 	r.busy <- struct{}{}
 	r.syncing <- struct{}{}
 	asked := make(chan error, 1)
-	go func() { _, err := r.client.Unmount(context.Background(), false, nil); asked <- err }()
+	go func() { _, _, err := r.client.Unmount(context.Background(), false, nil); asked <- err }()
 	time.Sleep(20 * time.Millisecond) // most often, the unmount waits for the sync now
 	r.signal()
 	<-r.detached
@@ -354,7 +354,7 @@ func TestStoreOutOfReach(t *testing.T) {
 	if st.Offline.IsZero() || st.LastError == "" || st.Pending.Names == 0 {
 		t.Errorf("status: %+v", st)
 	}
-	_, err = r.client.Unmount(t.Context(), false, nil)
+	_, _, err = r.client.Unmount(t.Context(), false, nil)
 	if !errors.Is(err, backend.ErrUnavailable) || errors.Is(err, ErrMounted) {
 		t.Errorf("unmounting without store: %v", err)
 	}
@@ -386,7 +386,7 @@ func TestOneService(t *testing.T) {
 	_, err = r.client.Status(t.Context())
 	must(t, err)
 	path := r.socket.Addr().String()
-	_, err = r.client.Unmount(t.Context(), false, nil)
+	_, _, err = r.client.Unmount(t.Context(), false, nil)
 	must(t, err)
 	// A killed process leaves its socket, and somebody else may leave anything.
 	must(t, os.WriteFile(path, nil, 0o600))

@@ -21,7 +21,7 @@ import (
 
 // A request asks the service for something.
 type request struct {
-	Op          string `json:"op"` // "sync", "status", "unmount", "pause", "resume"
+	Op          string `json:"op"` // "sync", "status", "unmount", "yield", "pause", "resume"
 	DryRun      bool   `json:"dry_run,omitempty"`
 	Clean       bool   `json:"clean,omitempty"`
 	ConfirmLoss bool   `json:"confirm_loss,omitempty"`

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"ensync/engine/config"
 	"ensync/store/cache"
@@ -27,6 +28,41 @@ func (s *Store) checkApart(tree string) error {
 	if path := cache.DefaultDir(); path != "" && inside(path, tree) {
 		s.notice(fmt.Sprintf("the cache %s lies in the tree %s and is synchronised with it; exclude it by a rule, or set "+
 			"ENSYNC_CACHE_DIR to another place", path, tree))
+	}
+	return nil
+}
+
+// lookTime bounds looking at where a store lies: its file system may be one that does not answer.
+const lookTime = time.Second
+
+// CheckMountPoint refuses a mount point that lies in what the mount stands on, or would hide it.
+func CheckMountPoint(cfg *config.Config, point string) error {
+	stands := map[string]string{"configuration": cfg.Dir, "cache": cache.DefaultDir()}
+	if cfg.General.Server.Kind == config.ServerPath {
+		stands["store"] = cfg.General.Server.Path
+	}
+	for what, dir := range stands {
+		if dir == "" {
+			continue
+		}
+		found := make(chan error, 1)
+		go func() {
+			switch {
+			case inside(point, dir):
+				found <- fmt.Errorf("mount at %s: it lies in the %s %s; choose a directory elsewhere", point, what, dir)
+			case inside(dir, point):
+				found <- fmt.Errorf("mount at %s: the %s %s lies in it, and the mount would hide that; choose a directory elsewhere", point, what, dir)
+			default:
+				found <- nil
+			}
+		}()
+		select {
+		case err := <-found:
+			if err != nil {
+				return err
+			}
+		case <-time.After(lookTime): // what does not answer is no place for a mount point, either
+		}
 	}
 	return nil
 }

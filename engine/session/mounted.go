@@ -25,6 +25,9 @@ import (
 // mountState is the directory of a mount's state, below the private directory.
 const mountState = "mount"
 
+// replicaFile, in it, holds the random number of this replica.
+const replicaFile = "replica"
+
 // Mounted is the tree of a mount as a replica.
 type Mounted struct {
 	*Replica
@@ -57,6 +60,11 @@ func (s *Store) OpenMounted(ctx context.Context, onError func(error)) (*Mounted,
 func (s *Store) openMounted(ctx context.Context, state string, onError func(error)) (*Mounted, error) {
 	if err := checkCopied(state); err != nil {
 		return nil, err
+	}
+	if why := s.Assumed(); why != nil {
+		if _, err := os.Stat(filepath.Join(state, replicaFile)); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w; %w", why, errFirst)
+		}
 	}
 	key, err := s.replicaKey(state)
 	if err != nil {
@@ -126,7 +134,7 @@ func (s *Store) replicaKey(state string) ([32]byte, error) {
 	if !ok {
 		return [32]byte{}, fmt.Errorf("open the mount's state: the passphrase is not in group %s", keys.Everyone)
 	}
-	path := filepath.Join(state, "replica")
+	path := filepath.Join(state, replicaFile)
 	id, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		id, err = makeReplicaID(path, group.Epoch())

@@ -3,6 +3,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,9 +37,12 @@ type Options struct {
 	Key    *keys.Source // replaces the configured passphrase
 	Asker  keys.Asker   // asks for passphrases
 	Notice func(string) // told of what a user should know although nothing failed; nil: nobody
-	// KeepData lets the local cache hold the content of files too, as a mount wants it: what it wrote or read stays
-	// readable while the store is out of reach.
-	KeepData bool
+	// Mount opens the store as a mount wants it, which lives with a store that comes and goes. The local cache holds the
+	// content of files too: what was written or read stays readable. A store that is remembered opens also while it is out
+	// of reach. And who reads content waits no longer than the configuration says.
+	Mount bool
+	// Unattended says that nobody can answer what ssh may ask, so that connecting takes no longer than a machine does.
+	Unattended bool
 	// Open opens the place where the store lies; nil: OpenBackend. What it returns is closed with the store.
 	Open func(config.Server) (backend.Backend, error)
 }
@@ -89,13 +93,22 @@ func OpenBackend(server config.Server) (backend.Backend, error) {
 	case config.ServerPath:
 		return dir.Open(server.Path)
 	case config.ServerShell:
-		return pipe.New(pipe.Command(server.Command, server.Dir), pipe.Options{Location: server.String()}), nil
+		return openCommand(server, pipe.Options{}), nil
 	case config.ServerS3:
 		return s3.New(S3Options(server))
 	default:
 		return nil, fmt.Errorf("open store %s: no kind of store is called %q", server, server.Kind)
 	}
 }
+
+func openCommand(server config.Server, opt pipe.Options) *pipe.Client {
+	opt.Location = server.String()
+	return pipe.New(pipe.Command(server.Command, server.Dir), opt)
+}
+
+// helloTime is how long a connection that nobody attends may take to be made. One that hangs, because the network went
+// away under it, stands in the way of the next attempt.
+const helloTime = 10 * time.Second
 
 // S3Options are what a configuration says of a bucket.
 func S3Options(server config.Server) s3.Options {
@@ -105,8 +118,13 @@ func S3Options(server config.Server) s3.Options {
 }
 
 func (o Options) open(server config.Server) (backend.Backend, error) {
-	if o.Open != nil {
+	switch {
+	case o.Open != nil:
 		return o.Open(server)
+	case o.Mount && server.Kind == config.ServerPath:
+		return dir.At(server.Path)
+	case o.Unattended && server.Kind == config.ServerShell:
+		return openCommand(server, pipe.Options{HelloTimeout: helloTime}), nil
 	}
 	return OpenBackend(server)
 }
@@ -154,16 +172,31 @@ func (s *Store) open(ctx context.Context, pass []byte, o Options) error {
 		return err
 	}
 	opt := StoreOptions(s.Config)
-	opt.Memory, opt.CacheData = mem, o.KeepData
+	opt.Memory, opt.CacheData = mem, o.Mount
+	if o.Mount {
+		opt.Wait = cmp.Or(s.Config.Mount.Wait, forever)
+	}
 	opt.Local = func(id [16]byte) (store.Cache, string) {
 		s.cache = cache.New(cache.DefaultDir(), fmt.Sprintf("%x", id), s.Config.Mount.Cache)
 		return s.cache, s.cache.IndexDir()
 	}
 	if s.Store, err = store.Open(ctx, s.Backend, pass, opt); err != nil {
+		if _, known := mem.StoreID(); o.Mount && !known && errors.Is(err, backend.ErrUnavailable) {
+			err = fmt.Errorf("%w; %w", err, errFirst)
+		}
 		return errors.Join(err, s.closeCache())
+	}
+	if why := s.Assumed(); why != nil {
+		s.notice(fmt.Sprintf("%v; what is on this machine can be used, and is synced when the store is back", why))
 	}
 	return nil
 }
+
+// forever is longer than any backend tries.
+const forever = 24 * time.Hour
+
+// errFirst says that a machine can't do without the store yet.
+var errFirst = errors.New("this machine has nothing of the tree yet: the store must be in reach once")
 
 // StoreOptions are what a configuration says of how to use a store.
 func StoreOptions(cfg *config.Config) store.Options {
@@ -188,6 +221,9 @@ func (s *Store) Close() error {
 
 // OpenRoot opens the configured root.
 func (s *Store) OpenRoot(ctx context.Context) (*remote.Encrypted, error) {
+	if err := s.Confirm(ctx); err != nil {
+		return nil, err
+	}
 	r, err := remote.OpenRoot(ctx, s.Store, s.Config.General.ServerRoot)
 	if errors.Is(err, store.ErrNoRoot) {
 		return nil, fmt.Errorf("%w; make it with ensync setup, or name another one as server_root in %s", err,

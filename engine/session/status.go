@@ -71,7 +71,7 @@ type Local struct {
 func LocalOf(cfg *config.Config, wanted bool) (Local, error) {
 	var l Local
 	var err error
-	if l.Mount, err = exists(filepath.Join(cfg.PrivateDir(), "mount", "replica")); err != nil || !l.Mount || wanted {
+	if l.Mount, err = exists(filepath.Join(cfg.PrivateDir(), mountState, replicaFile)); err != nil || !l.Mount || wanted {
 		l.Directory = true
 		return l, err
 	}

@@ -90,6 +90,14 @@ type Renewer interface {
 	Renew(ctx context.Context, name string, data []byte) error
 }
 
+// Prober is a Backend that knows whether anything still moves between here and where it lies. An object that takes long
+// over a slow line is no sign of silence.
+type Prober interface {
+	// Probe returns nil as soon as anything comes from there or is taken there, and makes a small request for that, which
+	// waits for no other. It never retries.
+	Probe(ctx context.Context) error
+}
+
 // Notifier is a Backend that may be able to tell of others' changes by itself. Nobody relies on it: a notice that is
 // missing costs time, and nothing else.
 type Notifier interface {

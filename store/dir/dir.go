@@ -27,6 +27,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ensync/store/backend"
@@ -46,10 +47,11 @@ const (
 
 // Dir is a store in a directory. It implements backend.Backend. It holds no file open between calls.
 type Dir struct {
-	path  string
-	slots chan struct{}
-	calls sync.WaitGroup
-	known sync.Map // directories whose own entry is known to be durable; keys are paths in the store
+	path   string
+	slots  chan struct{}
+	calls  sync.WaitGroup
+	looked atomic.Bool // that it is a store
+	known  sync.Map    // directories whose own entry is known to be durable; keys are paths in the store
 
 	mu     sync.Mutex
 	how    publisher // how a name is made only once here; nil until the first write
@@ -145,29 +147,48 @@ func makeAll(path string) error {
 // Open opens the store at path, which Create made. It removes temporary files that are older than a week. It writes
 // nothing else, so a store on a read-only medium opens.
 func Open(path string) (*Dir, error) {
-	abs, err := filepath.Abs(path)
+	d, err := At(path)
 	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", path, classify(err))
+		return nil, err
 	}
-	d := &Dir{path: abs, slots: make(chan struct{}, inFlight)}
 	r, err := d.root()
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	defer r.Close()
-	layout, err := readFile(r, layoutName)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("open store: %w", d.vanished(err))
-	}
+	return d, r.Close()
+}
+
+// At is Open for a store that may be out of reach: the first call that finds something there looks whether that is one.
+func At(path string) (*Dir, error) {
+	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, classify(err))
 	}
-	if string(layout) != layoutText {
-		return nil, fmt.Errorf("open store %s: %w: its %s is %.80q, not %q; a newer version of ensync may have made it",
-			path, backend.ErrUnavailable, layoutName, layout, layoutText)
+	return &Dir{path: abs, slots: make(chan struct{}, inFlight)}, nil
+}
+
+// look makes sure that r is a store. Once is enough: absent tells when it is none any more.
+func (d *Dir) look(r *os.Root) error {
+	layout, err := readFile(r, layoutName)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return d.vanished(err)
+	case err != nil:
+		return fmt.Errorf("%s: %w", d.path, classify(err))
+	case string(layout) != layoutText:
+		return fmt.Errorf("%s: %w: its %s is %.80q, not %q; a newer version of ensync may have made it",
+			d.path, backend.ErrUnavailable, layoutName, layout, layoutText)
 	}
-	removeOldTemps(r)
-	return d, nil
+	if d.looked.CompareAndSwap(false, true) {
+		removeOldTemps(r)
+	}
+	return nil
+}
+
+// Probe implements backend.Prober. Nothing tells how far a file system has got with a long call.
+func (d *Dir) Probe(ctx context.Context) error {
+	_, err := call(ctx, d, "reach", d.path, func(_ *lease, r *os.Root) (struct{}, error) { return struct{}{}, d.look(r) })
+	return err
 }
 
 // removeOldTemps removes what killed writers left. Who cannot remove them has lost nothing but room.
@@ -210,6 +231,11 @@ func (d *Dir) root() (*os.Root, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.path, classify(err))
+	}
+	if !d.looked.Load() {
+		if err := d.look(r); err != nil {
+			return nil, errors.Join(err, r.Close())
+		}
 	}
 	return r, nil
 }

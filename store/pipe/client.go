@@ -107,6 +107,21 @@ func (c *Client) Hello(ctx context.Context) (h Hello, err error) {
 	return h, err
 }
 
+// Probe implements backend.Prober. What the server takes of an upload, it says.
+func (c *Client) Probe(ctx context.Context) error {
+	k, err := c.connection(ctx)
+	if err == nil {
+		err = backend.Moving(ctx, k.heard.Load, func(ctx context.Context) error {
+			_, err := k.call(ctx, request{method: http.MethodGet, path: placePath}, 0)
+			return err
+		})
+	}
+	if err == nil || errors.As(err, new(*refusal)) && !errors.Is(err, backend.ErrUnavailable) {
+		return nil
+	}
+	return fmt.Errorf("reach %s: %w: %w", c.opt.Location, backend.ErrUnavailable, err)
+}
+
 // Get implements backend.Backend.
 func (c *Client) Get(ctx context.Context, name string, offset, length int64) (data []byte, err error) {
 	if err := backend.CheckName(name); err != nil {

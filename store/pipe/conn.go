@@ -38,6 +38,7 @@ type conn struct {
 
 	waiting atomic.Int32 // requests in flight
 	moved   atomic.Int64 // when a request last got on: nanoseconds since born
+	heard   atomic.Int64 // how often one did
 	born    time.Time
 
 	mu    sync.Mutex
@@ -101,6 +102,7 @@ type watched struct {
 func (w *watched) Read(b []byte) (int, error) {
 	n, err := w.r.Read(b)
 	if w.frames.progress(b[:n]) {
+		w.c.heard.Add(1)
 		w.c.touch()
 	}
 	return n, err

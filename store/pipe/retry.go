@@ -17,8 +17,8 @@ const (
 	maxLosses = 4
 	// maxDials is how many attempts to connect a call waits for.
 	maxDials = 5
-	// maxBackoff bounds what connecting again waits.
-	maxBackoff = 20 * time.Second
+	// maxBackoff bounds what connecting again waits. Whoever asks for a server that is back is not to wait for much longer.
+	maxBackoff = 5 * time.Second
 )
 
 // do makes a call until the server has answered it. again tells fn that an attempt before it may have been done

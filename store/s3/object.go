@@ -36,6 +36,24 @@ func (c *Client) Get(ctx context.Context, name string, offset, length int64) ([]
 	return []byte{}, nil
 }
 
+// Probe implements backend.Prober.
+func (c *Client) Probe(ctx context.Context) error {
+	err := backend.Moving(ctx, c.requests.moved.Load, func(ctx context.Context) error {
+		a, err := c.attempt(ctx, request{method: http.MethodHead, key: c.keyPrefix + "format"})
+		if a.status != 0 {
+			return nil
+		}
+		return err
+	})
+	if err == nil || errors.Is(err, backend.ErrDenied) {
+		return err
+	}
+	if ctx.Err() != nil {
+		c.transport.CloseIdleConnections() // the next one is not to wait on a line that is dead
+	}
+	return fmt.Errorf("reach %s: %w", c.opt.Location, unreachable(err))
+}
+
 // part reads a range. errRange if no byte of the object is in it.
 func (c *Client) part(ctx context.Context, name string, offset, length int64) (data []byte, err error) {
 	// No object has more than MaxObject bytes, so a byte more than these is not asked for. Without a length one byte

@@ -41,7 +41,10 @@ type Requests struct {
 	Up, Down                          int64
 }
 
-type requests struct{ gets, puts, lists, deletes, heads, up, down atomic.Int64 }
+type requests struct {
+	gets, puts, lists, deletes, heads, up, down atomic.Int64
+	moved                                       atomic.Int64 // how often something of a body moved
+}
 
 // Requests returns what went to the server so far.
 func (c *Client) Requests() Requests {
@@ -80,7 +83,7 @@ func (c *Client) attempt(ctx context.Context, r request) (answer, error) {
 	defer context.AfterFunc(c.life, func() { cancel(errClosed) })()
 	watch := time.AfterFunc(c.opt.Stall, func() { cancel(errStalled) })
 	defer watch.Stop()
-	moving := func() { watch.Reset(c.opt.Stall) }
+	moving := func() { c.requests.moved.Add(1); watch.Reset(c.opt.Stall) }
 
 	req, giveBack := c.build(ctx, r, moving)
 	defer giveBack()

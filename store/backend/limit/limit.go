@@ -70,6 +70,14 @@ func (b *Backend) Swap(ctx context.Context, name string, old backend.Version, da
 	return b.Backend.Swap(ctx, name, old, data)
 }
 
+// Probe implements backend.Prober. It is not counted.
+func (b *Backend) Probe(ctx context.Context) error {
+	if p, ok := b.Backend.(backend.Prober); ok {
+		return p.Probe(ctx)
+	}
+	return errors.ErrUnsupported
+}
+
 // Notify implements backend.Notifier. A notice costs nothing.
 func (b *Backend) Notify(ctx context.Context, name string) (<-chan struct{}, error) {
 	if n, ok := b.Backend.(backend.Notifier); ok {

@@ -24,7 +24,7 @@ type Rotation struct {
 
 // Rotate gives a group a new internal key, which all keys in the group get. What the heads of the group's roots, the list
 // of roots and the index say is sealed and signed anew with it, and when all is, what older versions of the key signed
-// does not count any more. Trees and the content of files stay as they are: see Reencrypt.
+// does not count any more. Trees and the content of files stay as they are.
 //
 // Others may sync meanwhile. Each head is changed by Swap: whoever is about to commit with the old key is overtaken, reads
 // the head, finds that it is signed with a key it does not know, and reads the key store. So from the moment in which a

@@ -26,6 +26,12 @@ func dying(pid uint32) bool {
 	return pending&^survived != 0
 }
 
+// gone reports whether a thread has ended. A caller of a pid namespace that we do not see has not, as far as we know.
+func gone(pid uint32) bool {
+	_, err := os.Stat(fmt.Sprintf("/proc/%d", pid))
+	return pid != 0 && os.IsNotExist(err)
+}
+
 // inGroup reports whether a thread is in a group that is not its own one. Who cannot be asked is not.
 func inGroup(pid, gid uint32) bool {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

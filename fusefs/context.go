@@ -48,9 +48,7 @@ func (w *waiting) end() { close(w.ended) }
 const lookInterval = 50 * time.Millisecond
 
 func (w *waiting) lookAfter() {
-	select {
-	case <-w.cancel:
-	case <-w.ended:
+	if !w.interrupted() {
 		return
 	}
 	for !dying(w.pid) {
@@ -61,4 +59,26 @@ func (w *waiting) lookAfter() {
 		}
 	}
 	close(w.done)
+}
+
+// goneInterval is how often it is looked whether a caller is still there that nobody has interrupted: of what the kernel reads
+// ahead of a program, it tells no end.
+const goneInterval = time.Second
+
+// interrupted waits for the kernel's INTERRUPT, or for the end of the caller; false if the request was answered before.
+func (w *waiting) interrupted() bool {
+	look := time.NewTicker(goneInterval)
+	defer look.Stop()
+	for {
+		select {
+		case <-w.cancel:
+			return true
+		case <-w.ended:
+			return false
+		case <-look.C:
+			if gone(w.pid) {
+				return true
+			}
+		}
+	}
 }

@@ -19,15 +19,22 @@ const (
 	aheadFlights = 6         // blocks that are fetched side by side for one reader
 )
 
+// Less than this is never ahead of a reader, and no more than what comes in this time.
+const (
+	aheadLeast = 1 << 20
+	aheadTime  = 2 * time.Second
+)
+
 // aheadIdle is how long nobody may read at a place before what is on its way there is called off.
 const aheadIdle = time.Second
 
 // stream is one of the places at which a content is read in order.
 type stream struct {
-	next    int64 // where its reader would go on
-	run     int64 // bytes it has read in order
-	to      int64 // everything before was fetched, or is on its way
-	reading int   // calls that are reading
+	next    int64     // where its reader would go on
+	run     int64     // bytes it has read in order
+	to      int64     // everything before was fetched, or is on its way
+	began   time.Time // when run began
+	reading int       // calls that are reading
 	last    time.Time
 	running bool
 	ctx     context.Context // of what is on its way; nil if nothing was yet
@@ -63,7 +70,7 @@ func (r *Reader) streamAt(off, end int64) *stream {
 		st.run += max(0, end-max(st.next, off))
 		st.next = max(st.next, end)
 	} else {
-		st = &stream{next: end, run: end - off}
+		st = &stream{next: end, run: end - off, began: time.Now()}
 		if last := len(r.streams) - 1; last+1 == aheadStreams {
 			r.streams[last].halt()
 			r.streams = r.streams[:last]
@@ -86,7 +93,7 @@ func (r *Reader) leave(st *stream, gaveUp bool) {
 
 // halt calls off what is on its way ahead of a stream. The reader's mu is held.
 func (st *stream) halt() {
-	st.run, st.to = 0, 0
+	st.run, st.to, st.began = 0, 0, time.Now()
 	if st.ctx != nil {
 		st.cancel()
 		st.ctx = nil
@@ -99,6 +106,9 @@ func (r *Reader) target(st *stream) int64 {
 		return 0
 	}
 	window := min(2*st.run, aheadMost/max(1, r.s.readers.Load()))
+	// On a slow line as much as it brings in aheadTime: more helps nobody, and would be on its way when the reader has gone.
+	speed := float64(st.run) / max(time.Since(st.began), time.Millisecond).Seconds()
+	window = min(window, max(aheadLeast, int64(speed*aheadTime.Seconds())))
 	return min(st.next+window, r.c.Size)
 }
 

@@ -161,6 +161,29 @@ func TestDetach(t *testing.T) {
 	s.Wait()
 }
 
+// TestUnmountCopied: a mount namespace that got a copy of the mount, as sandboxes do, does not make an unmount wait for it.
+func TestUnmountCopied(t *testing.T) {
+	s := mount(t, fusetest.New(), fusefs.Options{})
+	cmd := exec.Command("sh", "-c", "echo ready; exec sleep 100")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	if err := cmd.Start(); errors.Is(err, syscall.EPERM) {
+		t.Skip("only root makes mount namespaces")
+	}
+	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	_, err = out.Read(make([]byte, 1))
+	must(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	must(t, s.Unmount(ctx))
+	select {
+	case <-s.Done():
+		t.Error("the copy was not there")
+	default:
+	}
+}
+
 func TestReadOnly(t *testing.T) {
 	tree := fusetest.New()
 	tree.Replace(worktree.RootIno, "f", []byte("content"))

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
@@ -20,6 +21,10 @@ const (
 	maxWrite      = 1 << 20  // bytes in one READ or WRITE
 	maxBackground = 64       // readahead and asynchronous requests under way
 	maxInFlight   = 64 << 20 // bytes of all requests that were read and not yet answered
+
+	// elsewhere is how long the kernel may have requests after the tree was unmounted. What still has some then is a copy of
+	// the mount in another mount namespace, of a sandbox or a container: it may last for ever, and ends with this process.
+	elsewhere = 2 * time.Second
 )
 
 // Server serves one mounted tree until it is unmounted, by Unmount or by anyone else. Its methods may be called
@@ -77,8 +82,9 @@ func (s *Server) Done() <-chan struct{} { return s.done }
 // Stats counts the requests answered since mounting, by the kernel's name for them.
 func (s *Server) Stats() map[string]uint64 { return s.requests.counts.snapshot() }
 
-// Unmount unmounts the tree and waits for the last request. While something uses the mount it fails with ErrBusy, says
-// who, as far as this process may know, and changes nothing.
+// Unmount unmounts the tree and waits for the last request, but not long: another mount namespace may have a copy of the
+// mount, of which nobody knows how long it lasts. While something uses the mount it fails with ErrBusy, says who, as far as
+// this process may know, and changes nothing.
 func (s *Server) Unmount(ctx context.Context) error {
 	return s.unmount(ctx, unmountNow)
 }
@@ -124,6 +130,8 @@ func (s *Server) unmount(ctx context.Context, mode unmountMode) error {
 	}
 	select {
 	case <-s.done:
+		return nil
+	case <-time.After(elsewhere):
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("unmount %s: waiting for the last request: %w", s.mountPoint, ctx.Err())

@@ -28,12 +28,12 @@ func networkChanges(ctx context.Context) <-chan struct{} {
 	socket := os.NewFile(uintptr(fd), "netlink")
 	context.AfterFunc(ctx, func() { socket.Close() })
 	changed := make(chan struct{}, 1)
-	go tellNetwork(ctx, socket, changed)
+	go tellNetwork(ctx, socket, networkSettle, changed) // ends with ctx, which closes what it reads
 	return changed
 }
 
 // tellNetwork waits for messages of the kernel, which it does not read: that there are any is the news.
-func tellNetwork(ctx context.Context, socket *os.File, changed chan<- struct{}) {
+func tellNetwork(ctx context.Context, socket *os.File, settle time.Duration, changed chan<- struct{}) {
 	buf := make([]byte, 1<<16)
 	for {
 		// ENOBUFS says that there were too many.
@@ -41,7 +41,7 @@ func tellNetwork(ctx context.Context, socket *os.File, changed chan<- struct{}) 
 			return
 		}
 		select {
-		case <-time.After(networkSettle):
+		case <-time.After(settle):
 		case <-ctx.Done():
 			return
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 
 	"ensync/engine"
@@ -17,25 +18,35 @@ type Client struct{ socket string }
 
 // Dial finds the running mount of a configuration directory; ErrNotRunning if there is none.
 func Dial(ctx context.Context, configDir string) (*Client, error) {
-	path, err := socketPath(configDir)
-	if err != nil {
-		return nil, err
-	}
-	c := &Client{socket: path}
+	c := &Client{socket: socketPath(configDir)}
 	conn, err := c.connect(ctx)
+	if errors.Is(err, ErrNotRunning) {
+		second, pathErr := secondPath(configDir)
+		if pathErr != nil {
+			return nil, fmt.Errorf("%w (%w)", err, pathErr)
+		}
+		c.socket = second
+		conn, err = c.connect(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return c, conn.Close()
 }
 
-func (c *Client) connect(ctx context.Context) (net.Conn, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", c.socket)
-	if err != nil && ctx.Err() == nil {
-		return nil, ErrNotRunning
+func (c *Client) connect(ctx context.Context) (conn net.Conn, err error) {
+	err = atSocket(c.socket, func(short string) (err error) {
+		var d net.Dialer
+		conn, err = d.DialContext(ctx, "unix", short)
+		return err
+	})
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return conn, err
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("ask the mount: %w; only who mounted it, and root, may do that", err)
 	}
-	return conn, err
+	return nil, ErrNotRunning
 }
 
 // ask sends a request and returns the answer. When ctx ends, the service calls the request off.

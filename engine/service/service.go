@@ -34,7 +34,7 @@ type Service struct {
 	replica *session.Replica
 	tree    *worktree.Tree // of a mount; nil if the replica is a directory
 	opt     Options
-	socket  *net.UnixListener
+	socket  listener
 	began   time.Time
 	strict  bool // an error ends it; else it goes on
 
@@ -123,11 +123,7 @@ func open(st *session.Store, r *session.Replica, opt Options) (*Service, error) 
 	s := &Service{last: past.LastSync, store: st, replica: r, opt: opt, began: time.Now(), syncing: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 		countAsked: make(chan chan struct{}), pinKick: make(chan struct{}, 1),
 		pace: pace{random: fullJitter, settle: opt.Settle, poll: firstPoll, slowest: slowestPoll[st.Config.General.Server.Kind]}}
-	path, err := socketPath(st.Config.Dir)
-	if err == nil {
-		s.socket, err = listen(path)
-	}
-	if err != nil {
+	if s.socket, err = listen(st.Config.Dir); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return s, nil
@@ -138,7 +134,7 @@ func (s *Service) Tree() *worktree.Tree { return s.tree }
 
 // Close makes everything durable and gives the state back. Who asked for the end hears of it then.
 func (s *Service) Close(context.Context) error {
-	err := ignoreMissing(os.Remove(s.socket.Addr().String())) // while no other process can have taken it
+	err := ignoreMissing(os.Remove(s.socket.path)) // while no other process can have taken it
 	err = errors.Join(err, s.replica.Close(), s.socket.Close())
 	s.mu.Lock()
 	defer s.mu.Unlock()

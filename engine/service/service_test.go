@@ -385,7 +385,7 @@ func TestOneService(t *testing.T) {
 	}
 	_, err = r.client.Status(t.Context())
 	must(t, err)
-	path := r.socket.Addr().String()
+	path := r.socket.path
 	_, _, err = r.client.Unmount(t.Context(), false, nil)
 	must(t, err)
 	// A killed process leaves its socket, and somebody else may leave anything.
@@ -402,12 +402,12 @@ func TestRuntimeDirectoryOfOthers(t *testing.T) {
 	path := filepath.Join(top, "ensync")
 	must(t, os.Mkdir(path, 0o700))
 	must(t, os.Chmod(path, 0o770))
-	if _, err := socketPath(top); err == nil {
+	if _, err := secondPath(top); err == nil {
 		t.Error("a directory that a group may write to was accepted")
 	}
 	must(t, os.Remove(path))
 	must(t, os.Symlink(t.TempDir(), path))
-	if _, err := socketPath(top); err == nil {
+	if _, err := secondPath(top); err == nil {
 		t.Error("a symlink was followed")
 	}
 }

@@ -16,17 +16,13 @@ import (
 // maxHolders bounds how many users of a mount an error names.
 const maxHolders = 5
 
-// describeHolders says who uses the file system at a path: " by NAME (pid N, working directory), ...", or nothing if
-// that can't be seen. Other users' processes show themselves to root only.
-func describeHolders(mountPoint string) string {
-	var st unix.Statx_t
-	if unix.Statx(unix.AT_FDCWD, mountPoint, unix.AT_STATX_DONT_SYNC, 0, &st) != nil {
-		return ""
-	}
-	found := submounts(mountPoint)
+// describeHolders says who uses the file system of a device that is mounted at a path: " by NAME (pid N, working directory), ...",
+// or nothing if that can't be seen. Other users' processes show themselves to root only.
+func describeHolders(mountPoint string, device uint64) string {
+	found := submounts(mountPoint, device)
 	procs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, proc := range procs {
-		use := usage(proc, st.Dev_major, st.Dev_minor)
+		use := usage(proc, unix.Major(device), unix.Minor(device))
 		if use == "" {
 			continue
 		}
@@ -74,22 +70,54 @@ func usage(proc string, major, minor uint32) string {
 	return ""
 }
 
-// mounted are the mount points that this process sees, with their types, in the order of mounting.
-func mounted() ([][2]string, error) {
+// mountEntry is a mount that this process sees.
+type mountEntry struct {
+	path, kind string
+	device     uint64
+}
+
+// mounted are the mounts that this process sees, in the order of mounting.
+func mounted() ([]mountEntry, error) {
 	data, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return nil, err
 	}
-	var list [][2]string
+	var list []mountEntry
 	for line := range strings.Lines(string(data)) {
 		fields := strings.Fields(line)
 		dash := slices.Index(fields, "-")
 		if dash < 6 || dash+1 >= len(fields) {
 			continue
 		}
-		list = append(list, [2]string{unescape(fields[4]), fields[dash+1]})
+		var major, minor uint32
+		fmt.Sscanf(fields[2], "%d:%d", &major, &minor)
+		list = append(list, mountEntry{unescape(fields[4]), fields[dash+1], unix.Mkdev(major, minor)})
 	}
 	return list, nil
+}
+
+// placeOf returns where a device is mounted, which may have moved from a path; "" if it is nowhere, or
+// something else is mounted above it. Then it is ErrBusy, and also if it is mounted elsewhere as well.
+func placeOf(device uint64, path string) (string, error) {
+	list, err := mounted()
+	if err != nil || device == 0 {
+		return path, nil
+	}
+	at, top := "", map[string]uint64{}
+	for _, m := range list {
+		top[m.path] = m.device
+		switch {
+		case m.device != device:
+		case at != "":
+			return path, ErrBusy
+		default:
+			at = m.path
+		}
+	}
+	if at != "" && top[at] != device {
+		return "", ErrBusy
+	}
+	return at, nil
 }
 
 // unescape undoes the \040 of proc(5).
@@ -111,16 +139,22 @@ func unescape(s string) string {
 // ours tells whether a mount of this program is at a path.
 func ours(path string) (bool, error) {
 	list, err := mounted()
-	return slices.ContainsFunc(list, func(m [2]string) bool { return m[0] == path && m[1] == "fuse.ensync" }), err
+	return slices.ContainsFunc(list, func(m mountEntry) bool { return m.path == path && m.kind == "fuse.ensync" }), err
 }
 
-// submounts names what is mounted below a path.
-func submounts(path string) []string {
+// submounts names what is mounted above a device, or below its path, and where else that is mounted.
+func submounts(path string, device uint64) []string {
 	var found []string
 	list, _ := mounted()
+	seen := false
 	for _, m := range list {
-		if strings.HasPrefix(m[0], path+"/") {
-			found = append(found, fmt.Sprintf("the %s file system mounted at %s", m[1], m[0]))
+		switch {
+		case m.device == device && m.path == path:
+			seen = true
+		case m.device == device:
+			found = append(found, "another mount of it at "+m.path)
+		case m.path == path && seen, strings.HasPrefix(m.path, path+"/"):
+			found = append(found, fmt.Sprintf("the %s file system mounted at %s", m.kind, m.path))
 		}
 	}
 	return found

@@ -35,6 +35,7 @@ type Server struct {
 	requests   *requests
 	notices    *notifier
 	done       chan struct{}
+	device     uint64 // what the kernel calls it
 }
 
 // Mount mounts a tree and serves it in the background; when it returns the tree is usable. The context bounds the
@@ -60,6 +61,7 @@ func Mount(ctx context.Context, tree Tree, opt Options) (*Server, error) {
 	if err := afterMount(mountPoint); err != nil {
 		return nil, errors.Join(fmt.Errorf("mount %s: %w", mountPoint, err), s.Detach(ctx))
 	}
+	s.device = deviceAt(mountPoint)
 	return s, nil
 }
 
@@ -112,14 +114,14 @@ func (s *Server) unmount(ctx context.Context, mode unmountMode) error {
 	go func() {
 		resume := s.notices.events.pause()
 		defer resume()
-		result <- unmountPath(s.mountPoint, mode)
+		result <- s.takeOff(mode)
 	}()
 	select {
 	case <-ctx.Done():
 		return fmt.Errorf("unmount %s: %w", s.mountPoint, ctx.Err())
 	case err := <-result:
 		if errors.Is(err, ErrBusy) {
-			err = fmt.Errorf("%w%s; close it and unmount again", err, describeHolders(s.mountPoint))
+			err = fmt.Errorf("%w%s; close it and unmount again", err, describeHolders(s.mountPoint, s.device))
 		}
 		if err != nil {
 			return fmt.Errorf("unmount %s: %w", s.mountPoint, err)
@@ -128,14 +130,25 @@ func (s *Server) unmount(ctx context.Context, mode unmountMode) error {
 	if mode == unmountLazy {
 		return nil
 	}
-	select {
+	select { // it is unmounted, and ctx calls nothing off any more
 	case <-s.done:
-		return nil
 	case <-time.After(elsewhere):
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("unmount %s: waiting for the last request: %w", s.mountPoint, ctx.Err())
 	}
+	return nil
+}
+
+// takeOff unmounts the tree where it is mounted. If somebody else did, what is to be seen there is not ours to unmount.
+func (s *Server) takeOff(mode unmountMode) error {
+	at, err := placeOf(s.device, s.mountPoint)
+	switch {
+	case mode == unmountNow && err != nil:
+		return err
+	case at == "":
+		return nil
+	case mode == unmountNow:
+		flush(at) // what is mapped in another mount namespace does not come with the unmount
+	}
+	return unmountPath(at, mode)
 }
 
 func mountOptions(r *requests, opt Options) *fuse.MountOptions {

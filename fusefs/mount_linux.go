@@ -132,6 +132,23 @@ func refusePoll(mountPoint string) error {
 	return nil
 }
 
+// deviceAt is the device of what is mounted at a path, told without asking who serves it; 0: it can't be told.
+func deviceAt(path string) uint64 {
+	var st unix.Statx_t
+	if unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC, 0, &st) != nil {
+		return 0
+	}
+	return unix.Mkdev(st.Dev_major, st.Dev_minor)
+}
+
+// flush lets the kernel pass on what was written through memory mappings.
+func flush(mountPoint string) {
+	if fd, err := unix.Open(mountPoint, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
+		unix.Syncfs(fd)
+		unix.Close(fd)
+	}
+}
+
 // unmountPath takes off what is mounted on top at path.
 func unmountPath(path string, mode unmountMode) error {
 	flags := unix.UMOUNT_NOFOLLOW

@@ -88,7 +88,7 @@ func (a *app) findMount(point string) (dir, at string, err error) {
 				return m.source, at, nil
 			}
 		}
-		if mounts != nil {
+		if mounts != nil && !a.isConfigured(at) {
 			return "", "", fmt.Errorf("unmount %s: %w", point, service.ErrNotRunning)
 		}
 	}
@@ -103,6 +103,17 @@ func (a *app) findMount(point string) (dir, at string, err error) {
 		at = cfg.General.Path
 	}
 	return dir, at, nil
+}
+
+// isConfigured reports whether the configuration that holds is for a mount point: one that somebody unmounted may live on in
+// another mount namespace, or for whoever has a file of it open.
+func (a *app) isConfigured(point string) bool {
+	dir, err := config.ResolveDir(a.configFlag, os.Getenv)
+	if err != nil {
+		return false
+	}
+	cfg, err := config.Load(dir)
+	return err == nil && filepath.Clean(cfg.General.Path) == point
 }
 
 // unmountDead takes away what a process that died left.

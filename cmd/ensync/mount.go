@@ -293,7 +293,7 @@ func serveStore(ctx context.Context, st *session.Store, point string, o *mountFl
 	notify("STOPPING=1")
 	stop()
 	<-attended
-	if s, statusErr := svc.Status(closing); statusErr == nil && s.LastError != "" {
+	if svc.LastError() != nil {
 		by.say("the last sync failed; what it did not reach is kept here, and synced after the next mount")
 	}
 	err = errors.Join(err, svc.Close(closing))

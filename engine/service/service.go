@@ -353,6 +353,13 @@ func (s *Service) show(ctx context.Context) {
 	}
 }
 
+// LastError is why the last sync failed; nil if it went through. Unlike Status, it looks at nothing in the tree.
+func (s *Service) LastError() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lastErr
+}
+
 // Failed is what a mount tells of a request that it answered with EIO; see fusefs.Options.OnError.
 func (s *Service) Failed(op string, ino worktree.Ino, err error) {
 	s.store.Reached(err)

@@ -354,6 +354,9 @@ func TestStoreOutOfReach(t *testing.T) {
 	if st.Offline.IsZero() || st.LastError == "" || st.Pending.Names == 0 {
 		t.Errorf("status: %+v", st)
 	}
+	if err := r.LastError(); err == nil || err.Error() != st.LastError {
+		t.Errorf("the last error is %v, in status %q", err, st.LastError)
+	}
 	_, _, err = r.client.Unmount(t.Context(), false, nil)
 	if !errors.Is(err, backend.ErrUnavailable) || errors.Is(err, ErrMounted) {
 		t.Errorf("unmounting without store: %v", err)
@@ -365,7 +368,7 @@ func TestStoreOutOfReach(t *testing.T) {
 	if sum.Out.Created != 1 {
 		t.Errorf("when it is back: %+v", sum)
 	}
-	if st, err = r.client.Status(t.Context()); err != nil || !st.Offline.IsZero() || st.LastError != "" {
+	if st, err = r.client.Status(t.Context()); err != nil || !st.Offline.IsZero() || st.LastError != "" || r.LastError() != nil {
 		t.Errorf("then: %+v, %v", st, err)
 	}
 	r.Failed("READ", 7, backend.ErrUnavailable)

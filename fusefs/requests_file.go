@@ -57,7 +57,7 @@ func (r *requests) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) 
 	data = data[:min(len(data), int(in.Size))]
 	killPriv := in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0
 	n, err := r.tree.Write(ctx, worktree.Ino(in.NodeId), data, in.Offset, killPriv)
-	if n <= 0 && err != nil {
+	if cached := in.WriteFlags&fuse.WRITE_CACHE != 0; err != nil && (n <= 0 || cached) { // of a mapping's pages all count
 		return 0, r.status(opWrite, in.NodeId, err)
 	}
 	return uint32(max(0, min(n, len(data)))), fuse.OK

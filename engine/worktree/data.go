@@ -8,7 +8,8 @@ import (
 )
 
 // Write puts data at off. It returns when the data is in the tree; Fsync makes it durable, the timer hands it to the
-// log within Options.Delay. killPriv clears setuid and setgid.
+// log within Options.Delay. killPriv clears setuid and setgid. With an error, a number above 0 tells how much of it is in
+// the tree.
 func (t *Tree) Write(ctx context.Context, ino Ino, data []byte, off uint64, killPriv bool) (int, error) {
 	if len(data) == 0 {
 		return 0, nil
@@ -26,39 +27,56 @@ func (t *Tree) Write(ctx context.Context, ino Ino, data []byte, off uint64, kill
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n, err := t.getWritable(ino)
+	if err == nil {
+		err = t.takeMore(n)
+	}
 	if err != nil {
 		t.release(frames)
 		return 0, err
 	}
-	end := off + uint64(len(data))
-	if len(frames) == 0 {
-		err = t.buffer(n, off, data)
-	} else {
-		err = t.buffer(n, off, data[:first-off])
-		at := first
-		for _, pos := range frames {
-			t.place(n, at, pos)
-			at += unit
-		}
-		if err == nil {
-			err = t.buffer(n, at, data[at-off:])
-		}
+	written, err := t.put(n, off, data, frames, first)
+	if written == 0 {
+		return 0, err
 	}
-	n.size = max(n.size, end)
+	n.size = max(n.size, off+written)
 	if killPriv {
 		t.killPriv(n, false)
 	}
-	t.touchContent(n, off, end)
-	if err == nil && len(n.pend.spans) >= maxSpans {
-		err = t.flush(n)
-	}
+	t.touchContent(n, off, off+written)
 	if err == nil {
-		err = t.relieve()
+		if err = t.takeMore(n); isNoSpace(err) {
+			err = nil // the next write tells
+		}
 	}
+	return int(written), err
+}
+
+// takeMore gives to the log what is too much to wait. Where there is no space, nothing more is taken, and what was taken waits.
+func (t *Tree) takeMore(n *inode) error {
+	if len(n.pend.spans) >= maxSpans {
+		if err := t.flush(n); err != nil {
+			return err
+		}
+	}
+	return t.relieve()
+}
+
+// put makes data the content at off, with frames that hold its whole units from first on, and tells how many bytes it came to.
+func (t *Tree) put(n *inode, off uint64, data []byte, frames []journal.Pos, first uint64) (uint64, error) {
+	if len(frames) == 0 {
+		return t.buffer(n, off, data)
+	}
+	written, err := t.buffer(n, off, data[:first-off])
 	if err != nil {
-		return 0, err
+		t.release(frames)
+		return written, err
 	}
-	return len(data), nil
+	for i, pos := range frames {
+		t.place(n, first+uint64(i)*unit, pos)
+	}
+	written += uint64(len(frames)) * unit
+	rest, err := t.buffer(n, off+written, data[written:])
+	return written + rest, err
 }
 
 // sealUnits appends the whole units in data to the log, without t.mu. first is the offset of the first in the file.
@@ -76,8 +94,10 @@ func (t *Tree) sealUnits(data []byte, off uint64) (frames []journal.Pos, first u
 	return frames, first, nil
 }
 
-// buffer puts bytes into dirty extents, which never cross a unit's border, and seals units that become full.
-func (t *Tree) buffer(n *inode, off uint64, p []byte) error {
+// buffer puts bytes into dirty extents, which never cross a unit's border, and seals units that become full. It tells how many
+// bytes are in the tree now: with an error too, they are the file's content.
+func (t *Tree) buffer(n *inode, off uint64, p []byte) (uint64, error) {
+	begin := off
 	for len(p) > 0 {
 		part := p[:min(uint64(len(p)), unit-off%unit)]
 		e := n.ext.at(off)
@@ -98,12 +118,12 @@ func (t *Tree) buffer(n *inode, off uint64, p []byte) error {
 		if off%unit == 0 {
 			if e := n.ext.at(off - 1); e != nil && e.dirty && e.len == unit {
 				if err := t.seal(n, e.off, e.data); err != nil {
-					return err // the bytes stay where they are, and wait
+					return off - begin, err // the bytes stay where they are, and wait
 				}
 			}
 		}
 	}
-	return nil
+	return off - begin, nil
 }
 
 // extend appends bytes to the dirty extent that ends at off, if there is one.

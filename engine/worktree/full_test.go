@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -125,4 +126,63 @@ func TestDiskFilledByOthers(t *testing.T) {
 	b.close()
 	b.dir = filepath.Join(t.TempDir(), "elsewhere") // the disk goes before the bench
 	b.open()
+}
+
+// TestWriteOnFullDisk: a disk that became full since it was last looked at. How much was written is told exactly, and is what the
+// file has.
+func TestWriteOnFullDisk(t *testing.T) {
+	disk := smallDisk(t, 32<<20)
+	opt := testOptions()
+	opt.Reserve, opt.Buffer = 0, 300_000
+	opt.Space = func() (total, free uint64, err error) { return 1 << 40, 1 << 40, nil }
+	b := newBench(t, opt)
+	b.close()
+	b.dir = filepath.Join(disk, "state")
+	b.open()
+	source := b.write("source", pattern(3, 90_000))
+	b.ok(b.Sync(ctx))
+	fill(t, filepath.Join(disk, "others"))
+	type file struct {
+		ino  Ino
+		want string
+	}
+	files := []*file{{ino: b.write("small", "")}, {ino: b.write("large", "")}, {ino: b.write("copied", "")}}
+	refused := 0
+	for i := 0; refused < 30 && i < 2000; i++ {
+		f := files[i%3]
+		p, off := pattern(i, []int{5000, 150_000, 30_000}[i%3]), uint64(len(f.want))
+		var n int
+		var err error
+		if i%3 == 2 {
+			var k uint64
+			p = pattern(3, 90_000)[i%100:][:30_000]
+			k, err = b.CopyRange(ctx, source, uint64(i%100), f.ino, off, 30_000)
+			n = int(k)
+		} else {
+			n, err = b.Write(ctx, f.ino, []byte(p), off, false)
+		}
+		if err != nil {
+			b.wantErr(err, syscall.ENOSPC)
+			refused++
+		}
+		f.want += p[:n]
+		if a, err := b.GetAttr(ctx, f.ino); err != nil || int(a.Size) != len(f.want) {
+			t.Fatalf("call %d wrote %d bytes: the size is %d, want %d (%v)", i, n, a.Size, len(f.want), err)
+		}
+	}
+	if refused < 30 {
+		t.Error("the disk never was full")
+	}
+	b.ok(os.Remove(filepath.Join(disk, "others")))
+	for _, f := range files {
+		b.truncate(f.ino, uint64(len(f.want))+200_000)
+		b.ok(b.Fsync(ctx, f.ino))
+		f.want += strings.Repeat("\x00", 200_000)
+	}
+	b.crash()
+	for i, name := range []string{"small", "large", "copied"} {
+		if got := b.readAll(b.must(name)); got != files[i].want {
+			t.Errorf("%s: %d bytes, want %d, or they differ", name, len(got), len(files[i].want))
+		}
+	}
 }

@@ -149,6 +149,9 @@ func (v *view) split() {
 // paste puts what v holds into a file, shift further on. t.mu is held.
 func (t *Tree) paste(dst Ino, shift uint64, v *view) (uint64, error) {
 	n, err := t.getWritable(dst)
+	if err == nil {
+		err = t.takeMore(n)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -161,7 +164,9 @@ pieces:
 		case logged:
 			t.editPending(n, func(r *refs) { n.ext.set(e, r) })
 		case held:
-			if err = t.buffer(n, e.off, e.data); err != nil {
+			var part uint64
+			if part, err = t.buffer(n, e.off, e.data); err != nil {
+				copied += part
 				break pieces
 			}
 		default:
@@ -169,13 +174,13 @@ pieces:
 		}
 		copied += e.len
 	}
-	n.size = max(n.size, start+copied)
-	t.touchContent(n, start, start+copied)
-	if err == nil {
-		err = t.relieve()
-	}
-	if err != nil {
+	if copied == 0 {
 		return 0, err
 	}
-	return copied, nil
+	n.size = max(n.size, start+copied)
+	t.touchContent(n, start, start+copied)
+	if err := t.relieve(); err != nil && !isNoSpace(err) {
+		return 0, err
+	}
+	return copied, nil // where it is less than was asked for, the next call tells why
 }

@@ -13,7 +13,7 @@ RACE = $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-- -race -short $(RACY))
 
 SYSTEMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 freebsd/amd64
 
-.PHONY: help run build install uninstall test test-s3 check fmt vet lint cross tidy bench bench-mount bench-scale soak powercut programs clean
+.PHONY: help run build install uninstall test test-s3 check fmt vet lint cross tidy bench bench-mount bench-scale soak powercut programs fuzz clean
 
 help:
 	@echo "make run     install what is missing, build, mount at $(MOUNTPOINT) (or MOUNTPOINT=...)"
@@ -25,6 +25,7 @@ help:
 	@echo "make bench-scale   10 000, 100 000 and 1 000 000 files: time, memory, bytes (SCALE=\"-files 100000\")"
 	@echo "make soak    two machines, random edits, kill -9 (SOAK=\"-for 1h\"; -beside: edits while syncs run)"
 	@echo "make powercut  cut the power of the disk below a mount (CUTS=\"-cuts 100 -fs xfs\"; needs root)"
+	@echo "make fuzz    every fuzz test, one after another (FUZZ=\"-fuzztime 1m ./keys\")"
 	@echo "make programs    git, go, npm, SQLite, PostgreSQL, editors, rsync ... on a mount (PROGRAMS=\"git tar\")"
 	@echo "make build   bin/ensync"
 	@echo "make install bin/ensync to $(PREFIX)/bin, and $(SBINDIR)/mount.fuse.ensync for mount -t and fstab (uninstall takes both away)"
@@ -99,6 +100,9 @@ powercut: build
 
 programs: build
 	scripts/programs bin/ensync $(PROGRAMS)
+
+fuzz:
+	scripts/fuzz $(FUZZ)
 
 clean:
 	rm -rf bin dist

@@ -46,6 +46,9 @@ func (s *Store) Check(ctx context.Context, readData bool, report func(Problem)) 
 	return nil
 }
 
+// maxPath bounds the paths of directories that are looked at, in bytes: no client enters one with a longer path.
+const maxPath = 8192
+
 type checker struct {
 	s        *Store
 	ctx      context.Context
@@ -223,6 +226,9 @@ func (c *checker) checkTree(r *Root, g *keys.Group, t object.Tree, dir string) e
 		return nil
 	}
 	c.seen[at] = true
+	if len(dir) > maxPath {
+		return c.found(dir[:64]+"...", "", fmt.Errorf("its path has %d bytes; what is below is not looked at", len(dir)))
+	}
 	entries, err := c.s.ReadTree(c.ctx, g, t)
 	if err != nil {
 		return c.found(dir, "", err)

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -145,7 +146,10 @@ func (t *Tree) vacate(ctx context.Context, n *node, e item) error {
 	if err := t.mayChange(n, e.Entry); err != nil {
 		return err
 	}
-	if err := t.mustBeEmpty(ctx, n, e); err != nil {
+	var other *twin
+	if err := t.mustBeEmpty(ctx, n, e); errors.As(err, &other) {
+		return nil // the root stays, where else it is
+	} else if err != nil {
 		return err
 	}
 	t.forget(replica.Join(n.path, e.Name))
@@ -238,7 +242,7 @@ func (t *Tree) mustBeEmpty(ctx context.Context, n *node, e item) error {
 		}
 		count = len(child.entries.all())
 	} else {
-		at := &node{path: path, realm: n.realm, base: e.Tree}
+		at := &node{path: path, realm: n.realm, base: e.Tree, moved: n.moved || e.fresh}
 		if err := t.enterRealm(ctx, at, e.Entry); err != nil {
 			return err
 		}

@@ -103,10 +103,13 @@ func (t *Tree) realmOf(dir string) *realm {
 // Peek implements replica.Peeker. Of what this client may not read it shows nothing.
 func (t *Tree) Peek(ctx context.Context, dir string, e replica.Entry) ([]replica.Entry, error) {
 	d, err := t.Domain(dir)
-	if err != nil { // whoever enters it is told
+	if err != nil || checkDepth(dir) != nil { // whoever enters it is told
 		return nil, ctx.Err()
 	}
 	root := Root{ID: e.Root, Path: d.Top, Read: d.Read, Write: d.Write}
+	if dir == "" {
+		root.ID = t.store.Top().ID
+	}
 	tree := e.Tree
 	if dir == "" || e.Root != (object.RootID{}) {
 		r := t.getRealms(ctx, []Root{root})[0]

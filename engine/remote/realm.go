@@ -83,7 +83,7 @@ func (t *Tree) enterRealm(ctx context.Context, n *node, e object.Entry) error {
 		return fmt.Errorf("%w: %w", replica.ErrNotAllowed, err)
 	}
 	r := t.getRealms(ctx, []Root{root})[0]
-	if err := cmp.Or(r.err, t.moveRealm(r, n.path)); err != nil {
+	if err := cmp.Or(r.err, t.isOnce(ctx, n, r), t.moveRealm(r, n.path)); err != nil {
 		return err
 	}
 	n.realm, n.base, n.hasRoots = r, r.base, true
@@ -95,7 +95,7 @@ func (t *Tree) moveRealm(r *realm, path string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if r.root.Path != path && t.nodes[r.root.Path] != nil {
-		return fmt.Errorf("%w: it is the same root of the store as %q", replica.ErrNotAllowed, r.root.Path)
+		return &twin{of: r.root.Path}
 	}
 	r.root.Path = path
 	return nil
@@ -128,8 +128,7 @@ func (t *Tree) getRealms(ctx context.Context, roots []Root) []*realm {
 		case known != nil && known.root.Read == r.Read && known.root.Write == r.Write:
 			all[i] = known
 		case known != nil:
-			all[i] = &realm{root: r, err: fmt.Errorf("%w: it is the same root of the store as %q, for other groups",
-				replica.ErrNotAllowed, known.root.Path)}
+			all[i] = &realm{root: r, err: &twin{of: known.root.Path}}
 		default:
 			all[i] = &realm{root: r, err: cmp.Or(ctx.Err(), t.member(r.Read, "read"))}
 		}
@@ -171,24 +170,36 @@ func (t *Tree) markOf(ctx context.Context, n *node) (string, error) {
 	return t.markBelow(ctx, n.realm, n.base)
 }
 
+// markBelow is markOf of a stored directory. A root that is met again adds nothing: that roots name each other in circles, or
+// each the next one twice, must not make it endless.
 func (t *Tree) markBelow(ctx context.Context, r *realm, tree object.Tree) (string, error) {
-	refs, err := t.refsBelow(ctx, r, tree)
+	return (&marker{t, map[object.RootID]bool{}}).mark(ctx, r, tree, 0)
+}
+
+type marker struct {
+	*Tree
+	seen map[object.RootID]bool
+}
+
+func (m *marker) mark(ctx context.Context, r *realm, tree object.Tree, deep int) (string, error) {
+	refs, err := m.refsBelow(ctx, r, tree, 0)
+	if errors.Is(err, errDeep) || deep > maxRootDepth {
+		return "", nil // to be looked at again and again
+	}
 	if err != nil || len(refs) == 0 {
 		return mark(tree), err
 	}
-	roots := make([]Root, len(refs))
 	h := sha3.New256()
-	for i, f := range refs {
-		// A name that makes no sense is of a root that nobody enters.
-		roots[i], _ = rootAt(r.root, replica.Join(r.root.Path, f.dir), f.name, f.id)
-	}
-	for i, below := range t.getRealms(ctx, roots) {
+	for i, below := range m.getRealms(ctx, rootsAt(r, refs)) {
 		part := "closed"
 		switch {
 		case ctx.Err() != nil:
 			return "", ctx.Err()
+		case m.seen[refs[i].id]:
+			part = "again"
 		case below.err == nil && !below.head.Ended:
-			if part, err = t.markBelow(ctx, below, below.base); err != nil || part == "" {
+			m.seen[refs[i].id] = true
+			if part, err = m.mark(ctx, below, below.base, deep+1); err != nil || part == "" {
 				return "", err
 			}
 		case below.err != nil && !errors.Is(below.err, replica.ErrNotAllowed):
@@ -199,14 +210,39 @@ func (t *Tree) markBelow(ctx context.Context, r *realm, tree object.Tree) (strin
 	return fmt.Sprintf("%s+%x", mark(tree), h.Sum(nil)[:16]), nil
 }
 
+// rootsAt returns the roots that refs of a realm are. A name that makes no sense is of a root that nobody enters.
+func rootsAt(r *realm, refs []ref) []Root {
+	roots := make([]Root, len(refs))
+	for i, f := range refs {
+		roots[i], _ = rootAt(r.root, under(r.root.Path, f.dir), f.name, f.id)
+	}
+	return roots
+}
+
+// under returns the path of a directory that lies in another, or is that.
+func under(dir, path string) string {
+	if path == "" {
+		return dir
+	}
+	return replica.Join(dir, path)
+}
+
+// maxRootDepth bounds below how many directories, and how many roots, roots are looked for ahead of time.
+const maxRootDepth = 256
+
+var errDeep = errors.New("directories that are roots lie too deep")
+
 // refsBelow finds the roots in a realm below a stored directory. It looks only into directories that have some below, and
 // only once into each.
-func (t *Tree) refsBelow(ctx context.Context, r *realm, tree object.Tree) ([]ref, error) {
+func (t *Tree) refsBelow(ctx context.Context, r *realm, tree object.Tree, deep int) ([]ref, error) {
 	t.mu.Lock()
 	found, ok := t.refs[tree]
 	t.mu.Unlock()
 	if ok {
 		return found, nil
+	}
+	if deep > maxRootDepth {
+		return nil, errDeep
 	}
 	list, err := t.read(ctx, r, tree)
 	if err != nil {
@@ -218,12 +254,12 @@ func (t *Tree) refsBelow(ctx context.Context, r *realm, tree object.Tree) ([]ref
 		case e.Root != object.RootID{}:
 			found = append(found, ref{"", e.Name, e.Root})
 		case e.Roots:
-			below, err := t.refsBelow(ctx, r, e.Tree)
+			below, err := t.refsBelow(ctx, r, e.Tree, deep+1)
 			if err != nil {
 				return nil, err
 			}
 			for _, f := range below {
-				found = append(found, ref{replica.Join(e.Name, f.dir), f.name, f.id})
+				found = append(found, ref{under(e.Name, f.dir), f.name, f.id})
 			}
 		}
 	}

@@ -89,6 +89,7 @@ type Tree struct {
 	nodes   map[string]*node
 	written map[object.Tree][]object.Entry // stored since the last commit: not to be read from the store before it
 	refs    map[object.Tree][]ref          // what refsBelow found
+	places  map[object.RootID][]string     // what findPlaces found; nil: it is not asked for yet
 	changes int
 	bytes   int64
 }
@@ -128,12 +129,26 @@ func (t *Tree) Refresh(ctx context.Context) error {
 	t.top = &realm{root: top, head: heads[0], base: heads[0].Tree}
 	t.realms = map[object.RootID]*realm{top.ID: t.top}
 	t.nodes = map[string]*node{"": {realm: t.top, base: t.top.base, hasRoots: true}}
-	t.written, t.refs = map[object.Tree][]object.Entry{}, map[object.Tree][]ref{}
+	t.written, t.refs, t.places = map[object.Tree][]object.Entry{}, map[object.Tree][]ref{}, nil
+	return nil
+}
+
+// maxPath bounds the path of a directory, in bytes: what is below a longer one, nobody could open by its name, and to hold
+// the paths of a tree that is nested without end takes memory by the square of its depth.
+const maxPath = 8192
+
+func checkDepth(dir string) error {
+	if len(dir) > maxPath {
+		return fmt.Errorf("open directory %q... in the store: its path has %d bytes, %d can be", dir[:64], len(dir), maxPath)
+	}
 	return nil
 }
 
 // node returns a directory, loading those above it as needed.
 func (t *Tree) node(ctx context.Context, dir string) (*node, error) {
+	if err := checkDepth(dir); err != nil {
+		return nil, err
+	}
 	t.mu.Lock()
 	n := t.nodes[dir]
 	t.mu.Unlock()
@@ -409,7 +424,7 @@ func (t *Tree) settle(ranks [][]*Change) {
 		}
 	}
 	t.changes, t.bytes = 0, 0
-	t.written = map[object.Tree][]object.Entry{}
+	t.written, t.places = map[object.Tree][]object.Entry{}, nil
 	for _, n := range t.nodes {
 		n.moved = false
 		n.entries.settle()

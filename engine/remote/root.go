@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ type Encrypted struct {
 	session *store.Session           // begun by the first write, ended by Close
 	heads   map[[16]byte]*store.Head // that were read or committed last
 	nested  map[[16]byte]*store.Root
+	listed  map[[16]byte]string // the names of the store's roots; nil: nobody has asked
 }
 
 var _ Store = (*Encrypted)(nil)
@@ -45,7 +47,7 @@ func NewRoot(s *store.Store, r *store.Root) (*Encrypted, error) {
 // Top implements Store.
 func (r *Encrypted) Top() Root {
 	info := r.root.Info()
-	return Root{Read: info.Read, Write: info.Write}
+	return Root{ID: info.ID, Read: info.Read, Write: info.Write}
 }
 
 // Member implements Store.
@@ -56,7 +58,7 @@ func (r *Encrypted) NewID() object.RootID { return store.NewRootID() }
 
 // open returns the root of a store that a root of the tree is.
 func (r *Encrypted) open(of Root) *store.Root {
-	if (of.ID == object.RootID{}) {
+	if of.ID == r.root.Info().ID {
 		return r.root
 	}
 	return r.store.Nested(store.RootInfo{ID: of.ID, Name: r.root.Info().Name + "/" + of.Path, Read: of.Read, Write: of.Write})
@@ -112,12 +114,40 @@ func (r *Encrypted) Heads(ctx context.Context, roots []Root) ([]Head, []error) {
 	heads, errs := r.store.Heads(ctx, open)
 	all := make([]Head, len(roots))
 	for i, h := range heads {
+		errs[i] = cmp.Or(errs[i], r.isNested(ctx, open[i]))
 		if errs[i] == nil {
 			r.saw(open[i], h)
 			all[i] = headOf(h)
 		}
 	}
 	return all, errs
+}
+
+// isNested refuses a root that a directory names, and that is a tree of the store by itself.
+func (r *Encrypted) isNested(ctx context.Context, root *store.Root) error {
+	if root == r.root {
+		return nil
+	}
+	r.mu.Lock()
+	listed := r.listed
+	r.mu.Unlock()
+	if listed == nil {
+		infos, err := r.store.Roots(ctx)
+		if err != nil {
+			return err
+		}
+		listed = map[[16]byte]string{}
+		for _, info := range infos {
+			listed[info.ID] = info.Name
+		}
+		r.mu.Lock()
+		r.listed = listed
+		r.mu.Unlock()
+	}
+	if name, ok := listed[root.Info().ID]; ok {
+		return &twin{of: name}
+	}
+	return nil
 }
 
 func headOf(h store.Head) Head {

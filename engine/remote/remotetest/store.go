@@ -272,7 +272,10 @@ func Entries(list []object.Entry) map[string]object.Entry {
 }
 
 // Forge commits a top directory as it is given, whatever it says: the entries get the names that they stand under.
-func (s *Store) Forge(entries map[string]object.Entry) {
+func (s *Store) Forge(entries map[string]object.Entry) { s.ForgeRoot(s.Top(), entries) }
+
+// ForgeRoot is Forge for another root, which is made if it is not there.
+func (s *Store) ForgeRoot(r remote.Root, entries map[string]object.Entry) {
 	var list []object.Entry
 	for _, name := range slices.Sorted(maps.Keys(entries)) {
 		e := entries[name]
@@ -280,10 +283,13 @@ func (s *Store) Forge(entries map[string]object.Entry) {
 		list = append(list, e)
 	}
 	ctx := context.Background()
-	heads, _ := s.Heads(ctx, []remote.Root{s.Top()})
-	tree, err := s.PutTree(ctx, s.Top(), object.Tree{}, list)
+	heads, errs := s.Heads(ctx, []remote.Root{r})
+	if errs[0] != nil {
+		heads[0] = remote.Head{}
+	}
+	tree, err := s.PutTree(ctx, r, object.Tree{}, list)
 	if err == nil {
-		err = s.Commit(ctx, [][]*remote.Change{{{Root: s.Top(), Old: heads[0], Tree: tree}}}, func([]string) error { return nil })
+		err = s.Commit(ctx, [][]*remote.Change{{{Root: r, Old: heads[0], Tree: tree}}}, func([]string) error { return nil })
 	}
 	if err != nil {
 		panic(err)

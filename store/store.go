@@ -142,14 +142,19 @@ func open(ctx context.Context, e *early, f *format, k *keys.File, chain *keys.Ch
 	if opt.Local != nil {
 		opt.Cache, opt.IndexDir = opt.Local(f.id)
 	}
-	s := &Store{b: e.b, early: e, opt: opt, format: f, file: k, chain: chain, keysRead: now(), macs: map[string]*block.MAC{},
-		blocks: newBlockCache(readBuffer), nearby: newSegments(e.b), work: make(chan struct{}, opt.Workers+1),
-		streams: make(chan struct{}, opt.Workers+1), refresh: newRefresher(), reach: e.reach}
+	s := unready(e, f, k, chain, opt)
 	if err := s.setUp(ctx); err != nil {
 		chain.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// unready is a store that setUp makes usable.
+func unready(e *early, f *format, k *keys.File, chain *keys.Chain, opt Options) *Store {
+	return &Store{b: e.b, early: e, opt: opt, format: f, file: k, chain: chain, keysRead: now(), macs: map[string]*block.MAC{},
+		blocks: newBlockCache(readBuffer), nearby: newSegments(e.b), work: make(chan struct{}, opt.Workers+1),
+		streams: make(chan struct{}, opt.Workers+1), refresh: newRefresher(), reach: e.reach}
 }
 
 func (s *Store) setUp(ctx context.Context) error {

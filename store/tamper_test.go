@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -27,10 +26,9 @@ func reopen(t testing.TB, s *Store, b backend.Backend) *Store {
 
 // over is reopen for a backend in which the index objects are those of s: it has what s has read of them.
 func over(t testing.TB, s *Store, b backend.Backend) *Store {
-	return &Store{b: b, early: askEarly(t.Context(), b, nil), opt: Options{Workers: 1}, format: s.format, file: s.file, chain: s.Keys(),
-		keysRead: now(), macs: maps.Clone(s.macs), sealer: s.sealer, cutter: s.cutter, data: s.data, index: s.index,
-		blocks: newBlockCache(readBuffer), nearby: newSegments(b), work: make(chan struct{}, 2), streams: make(chan struct{}, 2),
-		refresh: newRefresher()}
+	c := unready(askEarly(t.Context(), b, nil), s.format, s.file, s.Keys(), Options{Workers: 1})
+	c.data, c.cutter, c.sealer, c.index = s.data, s.cutter, s.sealer, s.index
+	return c
 }
 
 // tampering is a small store of which one object at a time is another.

@@ -82,8 +82,11 @@ func mounted() ([]mountEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	var list []mountEntry
-	for line := range strings.Lines(string(data)) {
+	return parseMounts(string(data)), nil
+}
+
+func parseMounts(table string) (list []mountEntry) {
+	for line := range strings.Lines(table) {
 		fields := strings.Fields(line)
 		dash := slices.Index(fields, "-")
 		if dash < 6 || dash+1 >= len(fields) {
@@ -93,7 +96,7 @@ func mounted() ([]mountEntry, error) {
 		fmt.Sscanf(fields[2], "%d:%d", &major, &minor)
 		list = append(list, mountEntry{unescape(fields[4]), fields[dash+1], unix.Mkdev(major, minor)})
 	}
-	return list, nil
+	return list
 }
 
 // placeOf returns where a device is mounted, which may have moved from a path; "" if it is nowhere, or

@@ -109,11 +109,23 @@ func (c *checker) indexes() error {
 	return nil
 }
 
+// maxUntold bounds how many packs of which no index tells are passed over. What was begun and never finished leaves some.
+const maxUntold = 1 << 22
+
 // packs compares each pack that an index tells of with what the backend lists and with the pack's own table.
 func (c *checker) packs() error {
-	sizes := map[string]int64{}
-	err := c.s.b.List(c.ctx, packPrefix, func(i backend.Info) error {
-		sizes[i.Name] = i.Size
+	sizes := map[string]int64{} // of those that an index tells of: a list of others might have no end
+	err := c.s.index.Packs(c.ctx, func(p index.Pack) error { sizes[p.Name.Object()] = -1; return nil })
+	if err != nil {
+		return err
+	}
+	others := 0
+	err = c.s.b.List(c.ctx, packPrefix, func(i backend.Info) error {
+		if _, ok := sizes[i.Name]; ok {
+			sizes[i.Name] = i.Size
+		} else if others++; others > maxUntold {
+			return damaged(packPrefix+"*", fmt.Errorf("the store lists more than %d packs of which no index tells", maxUntold))
+		}
 		return nil
 	})
 	if err != nil {
@@ -126,8 +138,8 @@ func (c *checker) packs() error {
 			return nil // two index objects tell the same
 		}
 		last = p
-		size, ok := sizes[name]
-		if !ok {
+		size := sizes[name]
+		if size < 0 {
 			return c.found("", name, missing(name))
 		}
 		if size != p.Size {

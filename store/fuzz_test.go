@@ -173,3 +173,32 @@ func fuzzStore(f *testing.F) (*Store, []byte) {
 	must(f, err)
 	return s, raw
 }
+
+// FuzzTree: the entries of a directory ascend, have names that can stand in a directory, and encode to the same bytes again.
+func FuzzTree(f *testing.F) {
+	s, _ := fuzzStore(f)
+	var b []byte
+	for _, e := range []object.Entry{{Name: "a", Kind: object.Symlink, Target: "x"}, {Name: "b", Kind: object.Directory, Root: object.RootID{1}},
+		{Name: "c", Kind: object.File, Mode: 0o644, Content: object.Content{Known: true, Size: 2, Data: []byte("hi")}}} {
+		b = must2(object.AppendEntry(b, e))
+	}
+	f.Add(b, 5)
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0x07}, 1)
+	f.Fuzz(func(t *testing.T, b []byte, cut int) {
+		cut = min(max(cut, 0), len(b))
+		list, err := s.parseTree([][]byte{b[:cut], b[cut:]})
+		if err != nil {
+			return
+		}
+		var again []byte
+		for i, e := range list {
+			if !object.ValidName(e.Name) || i > 0 && e.Name <= list[i-1].Name {
+				t.Fatalf("%q in a directory", e.Name)
+			}
+			again = must2(object.AppendEntry(again, e))
+		}
+		if !bytes.Equal(again, b) {
+			t.Errorf("%x encodes to %x", b, again)
+		}
+	})
+}

@@ -88,6 +88,9 @@ func (s *Store) AnyMoved(ctx context.Context, roots []*Root, heads []Head) (bool
 	return slices.Contains(moved, true), errors.Join(errs...)
 }
 
+// maxHeads bounds how many heads a list of them has.
+const maxHeads = 1 << 20
+
 // everyRoot calls fn for all roots: those of the list, and those that directories name, as far as the groups of these can
 // be told from their heads: whose signature it is, and which of this client's groups opens it. So none is left out whose
 // directory lies in one that this client may not read.
@@ -102,7 +105,9 @@ func (s *Store) everyRoot(ctx context.Context, list *rootList, fn func(*Root) er
 	var others []string
 	err := s.b.List(ctx, rootPrefix, func(i backend.Info) error {
 		if isHead(i.Name) && !listed[i.Name] {
-			others = append(others, i.Name)
+			if others = append(others, i.Name); len(others) > maxHeads {
+				return damaged(rootPrefix+"*", fmt.Errorf("the store lists more than %d heads", maxHeads))
+			}
 		}
 		return nil
 	})

@@ -325,3 +325,21 @@ func TestS3(t *testing.T) {
 		t.Errorf("%+v", c.General.Server.S3)
 	}
 }
+
+// FuzzUnits: what a size or a time is, and where a passphrase comes from; none of it is ever repeated in an error.
+func FuzzUnits(f *testing.F) {
+	for _, s := range []string{"10GiB", "1.5k", "99999999999999999999", "-1", "1h30m", "30d", "string:hunter2", "file:/x", "keyring:n", "fd:3", "ΩGiB"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if n, err := ParseSize(text); err == nil && n < 0 {
+			t.Errorf("%q is %d bytes", text, n)
+		}
+		if d, err := ParseDuration(text); err == nil && d < 0 {
+			t.Errorf("%q is %v", text, d)
+		}
+		if _, err := ParsePassphrase(text, "/"); err != nil && len(text) > 24 && strings.Contains(err.Error(), text) {
+			t.Errorf("%v repeats what may be a passphrase", err)
+		}
+	})
+}

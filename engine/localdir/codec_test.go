@@ -2,6 +2,7 @@ package localdir
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 
 	"ensync/store/object"
@@ -43,7 +44,7 @@ func FuzzTempName(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		parsed, ok := parseTemp(s)
-		if ok && parsed.kind != writing && !object.ValidName(parsed.name) {
+		if ok && parsed.kind != writing && parsed.kind != trying && !object.ValidName(parsed.name) {
 			t.Errorf("%q gives the name %q", s, parsed.name)
 		}
 		dead(parsed.owner)
@@ -62,4 +63,20 @@ func TestConflictName(t *testing.T) {
 			t.Errorf("%q becomes %q, not %q", name, got, want)
 		}
 	}
+}
+
+// FuzzConflictName: whatever a name is, its fresh names are names, too, and differ from each other.
+func FuzzConflictName(f *testing.F) {
+	for _, s := range []string{"a", ".a", "a.b", "a~1.b", strings.Repeat("x", 255), "a." + strings.Repeat("y", 250), "~", "\xff.\xfe"} {
+		f.Add(s, 1)
+	}
+	f.Fuzz(func(t *testing.T, name string, n int) {
+		if !object.ValidName(name) || n < 0 || n > 1<<30 {
+			return
+		}
+		fresh := conflictName(name, n)
+		if !object.ValidName(fresh) || fresh == conflictName(name, n+1) {
+			t.Errorf("%q becomes %q, and then %q", name, fresh, conflictName(name, n+1))
+		}
+	})
 }

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"os"
@@ -452,7 +453,32 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		client, server := net.Pipe()
 		go func() { client.Write(data); client.Close() }()
-		readRequest(server)
+		if req, err := readRequest(server); err == nil {
+			req.decodeSync()
+		}
 		server.Close()
+	})
+}
+
+// FuzzMessage: what a mount tells is read or refused; what was read can be told again.
+func FuzzMessage(f *testing.F) {
+	f.Add([]byte(`{"event":{"kind":1,"path":"YQ==","old":{"name":"YQ==","kind":1,"key":"AAAA"},"error":{"text":"x","kind":"loss"},"plan":{"In":{}}}}`))
+	f.Add([]byte(`{"answer":{"summary":{},"status":{},"error":{"text":"e","kind":"unreachable"},"paths":["YQ=="],"ended":true}}`))
+	f.Add([]byte(`{"event":null,"answer":{"error":{}}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var m message
+		if json.Unmarshal(data, &m) != nil {
+			return
+		}
+		if m.Answer != nil {
+			m.Answer.Error.decode()
+		}
+		if m.Event == nil {
+			return
+		}
+		e := m.Event.decode()
+		if again := encodeEvent(e).decode(); again.Path != e.Path || (again.Err == nil) != (e.Err == nil) || (again.New == nil) != (e.New == nil) {
+			t.Errorf("%+v became %+v", e, again)
+		}
 	})
 }

@@ -1,6 +1,8 @@
 package ssh
 
 import (
+	"bufio"
+	"bytes"
 	"os/exec"
 	"slices"
 	"strings"
@@ -78,4 +80,24 @@ func TestCommand(t *testing.T) {
 			t.Errorf("%s\n is read as %q, %v; want %q", line, got, err, want)
 		}
 	}
+}
+
+// FuzzAnswers: whatever the other side says, it is an answer of ours, a server's hello, or an error that a terminal can be shown.
+func FuzzAnswers(f *testing.F) {
+	for _, s := range []string{"Welcome!\n0\x00directory\x00/usr/bin/ensync\x00", "ensync-server 1 1 v\n", "0", "\x1b]0;x\a\n", "1\x00", "x0\x00other\x00\x00"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, said []byte) {
+		c := &Connection{target: Target{Host: "h"}, r: bufio.NewReaderSize(bytes.NewReader(said), maxAnswer)}
+		err := c.greet()
+		for err == nil && !c.served {
+			var word string
+			if word, err = c.answer(); err == nil {
+				_, err = parseKind(word)
+			}
+		}
+		if err != nil && strings.ContainsAny(err.Error(), "\x1b\x00\a") {
+			t.Errorf("a terminal would be told %q", err)
+		}
+	})
 }

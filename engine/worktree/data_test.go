@@ -287,3 +287,29 @@ func BenchmarkCreate(b *testing.B) {
 	b.ReportMetric(float64(m.HeapAlloc)/1e6, "MB-heap")
 	b.ReportMetric(float64(t.log.Stats().Records)/float64(b.N), "records/op")
 }
+
+// FuzzRow: what lies in the catalogue opens only if it was sealed for its place; and what is behind the seal is read or refused.
+func FuzzRow(f *testing.F) {
+	s, err := newSealer([32]byte{1})
+	if err != nil {
+		f.Fatal(err)
+	}
+	ad := rowAD('i', 7)
+	good := s.seal([]byte("a row"), ad)
+	f.Add(good)
+	f.Add(good[:len(good)-1])
+	f.Add(encode([]op{{code: opInode, ino: 7, state: &state{}, ext: []extent{{off: 0, len: 3, kind: held, data: []byte("abc")}}}})[3:])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if plain, err := s.open(b, ad); err == nil && string(plain) != "a row" {
+			t.Errorf("%q was opened", plain)
+		}
+		d := decoder{b: b}
+		var last uint64
+		for _, e := range d.extents() {
+			if e.off < last || e.len == 0 || e.end() > maxSize {
+				t.Fatalf("extent %+v after %d", e, last)
+			}
+			last = e.end()
+		}
+	})
+}

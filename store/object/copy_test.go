@@ -56,3 +56,19 @@ func FuzzCopy(f *testing.F) {
 		Entry{Extra: b}.Copy()
 	})
 }
+
+// FuzzXattrs: there is one encoding of a set of attributes.
+func FuzzXattrs(f *testing.F) {
+	f.Add(string(MakeXattrs(map[string][]byte{"user.a": []byte("x"), "user.b": nil})), "u:1")
+	f.Add(string(NoXattrs), ":0")
+	f.Add("\x01\xff\xff\xff\xff\x07user.a", "name:-1")
+	f.Fuzz(func(t *testing.T, text, owner string) {
+		if set, err := Xattrs(text).Parse(); err == nil && MakeXattrs(set) != Xattrs(text) {
+			t.Errorf("%q becomes %q", text, MakeXattrs(set))
+		}
+		if o := Owner(owner); o.Check() == nil {
+			o.Split()
+			_ = o.String()
+		}
+	})
+}

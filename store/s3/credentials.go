@@ -199,12 +199,17 @@ func process(ctx context.Context, command string) (Credentials, error) {
 	if err != nil {
 		return Credentials{}, fmt.Errorf("credential_process: %w; run it by hand to see why", err)
 	}
+	return parseProcess(out.data)
+}
+
+// parseProcess reads what a credential_process prints.
+func parseProcess(printed []byte) (Credentials, error) {
 	var said struct {
 		Version                                    int
 		AccessKeyId, SecretAccessKey, SessionToken string
 		Expiration                                 *time.Time
 	}
-	if err := json.Unmarshal(out.data, &said); err != nil || said.Version != 1 || said.AccessKeyId == "" || said.SecretAccessKey == "" {
+	if err := json.Unmarshal(printed, &said); err != nil || said.Version != 1 || said.AccessKeyId == "" || said.SecretAccessKey == "" {
 		return Credentials{}, errors.New("credential_process: its output is not JSON with Version 1, AccessKeyId and SecretAccessKey; correct the program")
 	}
 	c := Credentials{ID: said.AccessKeyId, Secret: said.SecretAccessKey, Token: said.SessionToken}

@@ -128,6 +128,10 @@ func (c *Client) Versioning(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return parseVersioning(body)
+}
+
+func parseVersioning(body []byte) (string, error) {
 	var v struct {
 		XMLName xml.Name `xml:"VersioningConfiguration"`
 		Status  string
@@ -144,6 +148,10 @@ func (c *Client) ObjectLock(ctx context.Context) (string, error) {
 	if err != nil || body == nil {
 		return "", err
 	}
+	return parseLock(body)
+}
+
+func parseLock(body []byte) (string, error) {
 	var l struct {
 		XMLName xml.Name `xml:"ObjectLockConfiguration"`
 		Rule    struct {

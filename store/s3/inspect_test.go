@@ -90,6 +90,9 @@ func FuzzAnswers(f *testing.F) {
 	f.Add([]byte("<ListBucketResult><IsTruncated>true</IsTruncated><Contents><Key>a/b</Key><Size>1</Size></Contents></ListBucketResult>"))
 	f.Add([]byte("<Error><Code>NoSuchKey</Code></Error>"))
 	f.Add([]byte("<LifecycleConfiguration><Rule><Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>"))
+	f.Add([]byte("<VersioningConfiguration xmlns='x'><Status>Enabled</Status></VersioningConfiguration>"))
+	f.Add([]byte("<ObjectLockConfiguration><Rule><DefaultRetention><Mode>COMPLIANCE</Mode><Days>9</Days></DefaultRetention></Rule></ObjectLockConfiguration>"))
+	f.Add([]byte(`{"Version":1,"AccessKeyId":"i","SecretAccessKey":"secret","SessionToken":"t","Expiration":"2999-01-01T00:00:00Z"}`))
 	f.Add([]byte("[default]\naws_access_key_id = x\n [y]\n#\n[profile  z ]\na=b=c"))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if found, more, err := parsePage(body, "a/", "", "a"); err == nil {
@@ -108,6 +111,14 @@ func FuzzAnswers(f *testing.F) {
 			t.Fatalf("403: %v", err)
 		}
 		parseLifecycle(body, "a/", "b")
+		for _, parse := range []func([]byte) (string, error){parseVersioning, parseLock} {
+			if said, _ := parse(body); strings.ContainsAny(said, "\x1b\n\x00") {
+				t.Fatalf("a terminal would be told %q", said)
+			}
+		}
+		if c, err := parseProcess(body); err == nil && (c.ID == "" || c.Secret == "") {
+			t.Fatal("half of the credentials")
+		}
 		for name, section := range parseINI(string(body)) {
 			if section == nil || strings.ContainsAny(name, "\n]") {
 				t.Fatalf("section %q", name)

@@ -25,12 +25,19 @@ type page struct {
 	}
 }
 
+// maxForeign bounds how many keys of somebody else's a listing passes over: one that consists of them has no end.
+const maxForeign = 100_000
+
+// maxKey is the length of S3's longest key, in bytes.
+const maxKey = 1024
+
 // List implements backend.Backend. Keys that no object of a store can have are somebody else's, and not shown. Each
 // page is asked for by the last key of the one before, so a lost answer costs that page only.
 func (c *Client) List(ctx context.Context, prefix string, fn func(backend.Info) error) error {
 	if err := backend.CheckPrefix(prefix); err != nil {
 		return err
 	}
+	foreign := 0
 	for after, more := "", true; more; {
 		var found []backend.Info
 		var err error
@@ -42,6 +49,10 @@ func (c *Client) List(ctx context.Context, prefix string, fn func(backend.Info) 
 				return fmt.Errorf("list %s: %w", prefix, err)
 			}
 			if backend.CheckName(i.Name) != nil {
+				if foreign++; foreign > maxForeign {
+					return fmt.Errorf("list %s: %w: more than %d names there are no objects of a store; give it a prefix of its own",
+						prefix, backend.ErrUnavailable, maxForeign)
+				}
 				continue
 			}
 			if err := fn(i); err != nil {
@@ -89,7 +100,7 @@ func parsePage(body []byte, keyPrefix, prefix, after string) (found []backend.In
 			}
 		}
 		name, ok := strings.CutPrefix(key, keyPrefix)
-		if !ok || !strings.HasPrefix(name, prefix) || name <= after && (name != "" || after != "") || e.Size < 0 {
+		if !ok || len(key) > maxKey || !strings.HasPrefix(name, prefix) || name <= after && (name != "" || after != "") || e.Size < 0 {
 			return nil, false, fmt.Errorf("%w: the listing after %.80q contains %.80q, which does not belong there", backend.ErrUnavailable,
 				after, printable(key))
 		}

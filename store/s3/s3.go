@@ -139,6 +139,8 @@ func newTransport(opt Options) (*http.Transport, error) {
 		HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
 		WriteBufferSize:     64 << 10,
 		ReadBufferSize:      64 << 10,
+
+		MaxResponseHeaderBytes: 256 << 10,
 	}, nil
 }
 

@@ -30,6 +30,9 @@ type Options struct {
 	// NoCache makes the kernel ask every time. A mount must behave the same with it, only slower: where it does not, a
 	// notice is missing.
 	NoCache bool
+	// MayWrite, if set, tells whether a file may be opened for writing: nil, or why not. Then the kernel asks at every open;
+	// nil: it opens without asking.
+	MayWrite func(ino worktree.Ino) error
 	// Reenact is the command line, the program's name first, with which the running program shall start itself to call the
 	// function Reenact, so that programs that watch a directory are told of changes by the reconciler (Linux only). Without it
 	// they see only what is changed through the mount.

@@ -59,7 +59,7 @@ func (r *requests) String() string { return "ensync" }
 
 func (r *requests) Init(s *fuse.Server) {
 	kernel := s.KernelSettings().Flags64()
-	r.zeroMessage.Store(zeroMessageSystem && !r.opt.NoCache && kernel&fuse.CAP_NO_OPEN_SUPPORT != 0)
+	r.zeroMessage.Store(zeroMessageSystem && !r.opt.NoCache && r.opt.MayWrite == nil && kernel&fuse.CAP_NO_OPEN_SUPPORT != 0)
 }
 
 func (r *requests) OnUnmount() { close(r.unmounted) }

@@ -24,6 +24,11 @@ func (r *requests) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenO
 	if r.zeroMessage.Load() {
 		return fuse.ENOSYS
 	}
+	if in.Flags&syscall.O_ACCMODE != syscall.O_RDONLY && r.opt.MayWrite != nil && r.stage.on(&in.InHeader) == nil {
+		if err := r.opt.MayWrite(worktree.Ino(in.NodeId)); err != nil {
+			return r.status(opOpen, in.NodeId, err)
+		}
+	}
 	out.OpenFlags = r.openFlags()
 	return fuse.OK
 }

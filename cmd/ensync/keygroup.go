@@ -108,7 +108,7 @@ func (a *app) groupDisassociate() *cobra.Command {
 
 func (a *app) groupDestroy() *cobra.Command {
 	var root string
-	var yes bool
+	var yes, force bool
 	cmd := &cobra.Command{
 		Use:   "destroy [CONFIG] GROUP...",
 		Short: "Remove groups for good; what only they could read is lost",
@@ -125,13 +125,35 @@ func (a *app) groupDestroy() *cobra.Command {
 			}
 			return a.editKeys(cmd.Context(), path, root, "Passphrase of a key in group root", func(k *keyEdit) error {
 				return k.st.EditKeys(k.ctx, func(f *keys.File) (*keys.File, error) {
-					return f.DestroyGroups(groups, k.st.Keys())
+					next, err := f.DestroyGroups(groups, k.st.Keys())
+					if err == nil && !force {
+						// RACE: what somebody makes for these groups between this and the edit nobody can open any more.
+						err = k.notInUse(groups)
+					}
+					return next, err
 				})
 			})
 		},
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	cmd.Flags().BoolVar(&force, "force", false, "also if there are directories for these groups, which nobody can open any more then")
 	return a.keyFlags(cmd, nil, nil, &root)
+}
+
+// notInUse refuses to destroy groups that directories are for.
+func (k *keyEdit) notInUse(groups []string) error {
+	used, err := k.st.InUse(k.ctx, groups)
+	if err != nil || len(used) == 0 {
+		return err
+	}
+	const shown = 10
+	more := ""
+	if n := len(used) - shown; n > 0 {
+		used, more = used[:shown], fmt.Sprintf(" and %d more", n)
+	}
+	return fmt.Errorf("destroy group %s: directories are for it: %s%s; rename them so that they are for others, or remove them, and sync; "+
+		"if this passphrase can't read them, give --root one that can; --force gives up what is in them",
+		strings.Join(groups, ", "), strings.Join(used, ", "), more)
 }
 
 // confirmDestroy wants the whole word.

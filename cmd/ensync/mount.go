@@ -271,8 +271,12 @@ func serveStore(ctx context.Context, st *session.Store, point string, o *mountFl
 		return err
 	}
 	closing := context.WithoutCancel(ctx)
-	server, err := fusefs.Mount(ctx, svc.Tree(), fusefs.Options{MountPoint: point, AllowOther: o.allowOther, ReadOnly: o.readOnly,
-		MountOptions: o.options, FsName: st.Config.Dir, OnError: svc.Failed, Reenact: []string{eventsName}})
+	opt := fusefs.Options{MountPoint: point, AllowOther: o.allowOther, ReadOnly: o.readOnly,
+		MountOptions: o.options, FsName: st.Config.Dir, OnError: svc.Failed, Reenact: []string{eventsName}}
+	if !st.InEveryGroup() { // else nothing is refused, and files open without a question
+		opt.MayWrite = svc.Tree().MayWrite
+	}
+	server, err := fusefs.Mount(ctx, svc.Tree(), opt)
 	if err != nil {
 		return errors.Join(err, svc.Close(closing))
 	}

@@ -89,6 +89,18 @@ func (t *Tree) mayChange(n *inode) error {
 	return nil
 }
 
+// MayWrite refuses to open for writing what may not be changed.
+func (t *Tree) MayWrite(ino Ino) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	defer t.trim()
+	n, err := t.get(ino)
+	if err != nil {
+		return err
+	}
+	return t.mayChange(n)
+}
+
 // mayRename refuses a rename that changes names which the user may not.
 func (t *Tree) mayRename(r renaming, exchange bool) error {
 	err := cmp.Or(t.mayName(r.from, r.oldName, r.moved.isDir()), t.mayName(r.to, r.newName, r.moved.isDir()))

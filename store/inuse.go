@@ -20,7 +20,7 @@ func (s *Store) InUse(ctx context.Context, groups []string) ([]string, error) {
 	var used []string
 	nested := map[object.RootID]string{}
 	err = s.everyRoot(ctx, list, func(r *Root) error {
-		if r.info.Read == "" && len(s.Keys().Groups()) == len(s.Keys().AllGroups()) {
+		if r.info.Read == "" && s.InEveryGroup() {
 			return nil // it was for a group that is gone
 		}
 		uses := slices.Contains(groups, r.info.Read) || slices.Contains(groups, r.info.Write) || r.info.Read == "" && stranger

@@ -76,15 +76,29 @@ func (s *Store) refreshKeys(ctx context.Context) (newer bool, err error) {
 }
 
 // currentKeys is refreshKeys if the keys in use were not read just now.
-func (s *Store) currentKeys(ctx context.Context) error {
+func (s *Store) currentKeys(ctx context.Context) error { return s.keysWithin(ctx, keysFresh) }
+
+func (s *Store) keysWithin(ctx context.Context, fresh time.Duration) error {
 	s.keysMu.RLock()
 	age := now().Sub(s.keysRead)
 	s.keysMu.RUnlock()
-	if age >= 0 && age < keysFresh {
+	if age >= 0 && age < fresh {
 		return nil
 	}
 	_, err := s.refreshKeys(ctx)
 	return err
+}
+
+// InEveryGroup reports whether there is nothing in the store that the passphrase may not read and change.
+func (s *Store) InEveryGroup() bool { return len(s.Keys().Groups()) == len(s.Keys().AllGroups()) }
+
+// LookForGroups reads the keys again if there are groups that the passphrase is not in: it may have been given one. Those who
+// are in all groups hear of a change when they commit, or when they meet a key that they do not know.
+func (s *Store) LookForGroups(ctx context.Context) error {
+	if s.InEveryGroup() {
+		return nil
+	}
+	return s.keysWithin(ctx, time.Second)
 }
 
 // errOtherKey says that something was sealed or signed with a key that this client does not know: the group's key may

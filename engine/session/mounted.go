@@ -128,9 +128,6 @@ func (s *Store) access(dir string) (read, write error) {
 	return s.Member(d.Read), s.Member(d.Write)
 }
 
-// InEveryGroup reports whether there is no directory that the passphrase may not read and change.
-func (s *Store) InEveryGroup() bool { return len(s.Keys().Groups()) == len(s.Keys().AllGroups()) }
-
 // replicaKey derives the key that seals what a mount keeps on this machine.
 func (s *Store) replicaKey(state string) ([32]byte, error) {
 	group, ok := s.Keys().Group(keys.Everyone)

@@ -37,6 +37,9 @@ func (s *Store) Sync(ctx context.Context, r *Replica, root *remote.Encrypted, re
 	if err != nil {
 		return engine.Summary{}, err
 	}
+	if err := s.LookForGroups(ctx); err != nil {
+		return engine.Summary{}, err
+	}
 	server, err := remote.Open(ctx, root)
 	if err != nil {
 		return engine.Summary{}, err

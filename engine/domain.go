@@ -123,9 +123,17 @@ func readOnly(m plan.Mode) plan.Mode {
 // locked is why nothing of a name may go out; nil if it may.
 func (d *directory) lockedBy(s step) error { return cmp.Or(d.visit.access.write, s.access.write) }
 
-// mayEnter reports whether a directory below v can be read; what lies in one that can't is told.
+// mayEnter reports whether a directory below v can be read; what lies in one that can't is told, and so is a name that makes
+// no sense.
 func (p *pass) mayEnter(v *visit, name string) (access, bool) {
+	path := replica.Join(v.dir, name)
 	a, err := p.accessTo(v.access, v.dir, name)
+	switch {
+	case err != nil:
+		p.failed(v, path, err)
+	case a.read != nil:
+		p.strayed(v, path, a.read)
+	}
 	return a, err == nil && a.read == nil
 }
 

@@ -121,7 +121,6 @@ func (p *pass) enterSame(v *visit, entries []replica.Entry) error {
 		}
 		access, ok := p.mayEnter(v, e.Name)
 		if !ok {
-			p.strayed(v, path, access.read)
 			continue
 		}
 		_, _, inside := v.state.Entry(rules.FactsOf(e))

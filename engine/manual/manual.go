@@ -32,6 +32,8 @@ type Store struct {
 	store *store.Store
 	root  string // where relative paths begin
 	open  map[string]*tree
+
+	unsealed bool // directories whose names tell groups, but that are not stored for them, are entered too
 }
 
 // tree is one root that is being used.
@@ -71,6 +73,9 @@ func (s *Store) tree(ctx context.Context, root string) (*tree, error) {
 	view, err := remote.Open(ctx, r)
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
+	}
+	if s.unsealed {
+		view.EnterUnsealed()
 	}
 	s.open[root] = &tree{Tree: view, root: r}
 	return s.open[root], nil

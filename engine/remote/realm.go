@@ -71,7 +71,7 @@ func rootAt(up Root, dir, name string, id object.RootID) (Root, error) {
 func (t *Tree) enterRealm(ctx context.Context, n *node, e object.Entry) error {
 	isRoot := e.Root != object.RootID{}
 	switch {
-	case !isRoot && !object.HasGroups(e.Name):
+	case !isRoot && (t.unsealed || !object.HasGroups(e.Name)):
 		return nil
 	case !isRoot:
 		return fmt.Errorf("%w: its name tells groups, and it is not stored for them but with the directory above", replica.ErrNotAllowed)

@@ -81,7 +81,8 @@ type Store interface {
 
 // Tree is a root of a store, with the roots in it, as a replica.
 type Tree struct {
-	store Store
+	store    Store
+	unsealed bool // see EnterUnsealed
 
 	mu      sync.Mutex // guards what follows, and all nodes' links; never held over I/O
 	top     *realm
@@ -115,6 +116,11 @@ func Open(ctx context.Context, s Store) (*Tree, error) {
 	t := &Tree{store: s}
 	return t, t.Refresh(ctx)
 }
+
+// EnterUnsealed enters also directories whose names tell groups and that are stored with the directory above all the same: a
+// version of ensync stored them that knew of no groups there, or whoever may write above made them. So what is in them must
+// not be taken for what those groups wrote.
+func (t *Tree) EnterUnsealed() { t.unsealed = true }
 
 // Refresh drops all changes and shows what is committed now.
 func (t *Tree) Refresh(ctx context.Context) error {

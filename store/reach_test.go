@@ -122,6 +122,8 @@ func TestSlow(t *testing.T) {
 // the checks that opening would have made.
 func TestOpenRemembered(t *testing.T) {
 	p, l, first, _, _ := behindLine(t, time.Minute)
+	_, err := first.Roots(t.Context()) // which vouches for the format: from here on the store is remembered
+	must(t, err)
 	must(t, first.Close())
 	close(l.cut)
 	open := func(b backend.Backend, client string) (*Store, error) {
@@ -129,7 +131,7 @@ func TestOpenRemembered(t *testing.T) {
 		opt.Wait = time.Second
 		return Open(t.Context(), b, pass, opt)
 	}
-	_, err := open(l, "stranger")
+	_, err = open(l, "stranger")
 	wantErr(t, err, backend.ErrUnavailable)
 	s, err := open(l, "reader")
 	must(t, err)

@@ -56,7 +56,8 @@ func (r *Reader) follow(off, end int64) *stream {
 	}
 	st.running = true
 	r.s.readers.Add(1)
-	r.ahead.Go(func() { r.runAhead(st.ctx, st) })
+	ctx := st.ctx // by the time that it runs, the stream may have been halted
+	r.ahead.Go(func() { r.runAhead(ctx, st) })
 	return st
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"testing"
 	"time"
 
@@ -123,5 +124,17 @@ func TestWhoGivesUpFetchesNothing(t *testing.T) {
 	time.Sleep(100 * time.Millisecond)
 	if now := far.Traffic().Gets; now != gets {
 		t.Errorf("%d requests after the reader gave up", now-gets)
+	}
+}
+
+// TestWhoGivesUpAtOnce: what is to come ahead may be called off before it has begun.
+func TestWhoGivesUpAtOnce(t *testing.T) {
+	_, r, _ := farFile(t, link.Line{}, 8<<20)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // what is started runs when we wait
+	for i := range 50 {
+		off := int64(i%4) << 20
+		st := r.follow(off, off+2*aheadAfter)
+		r.leave(st, true)
+		r.ahead.Wait()
 	}
 }

@@ -88,8 +88,14 @@ func (t *Tree) List(ctx context.Context, dir string) ([]object.Entry, error) {
 }
 
 // isRewriting reports whether a file was emptied, and it or its new content changed so lately that there may be more to come.
+// One that is empty yet gets more time: on a busy machine a program may not run for a good while after it opened the file,
+// and what is taken for whole here is what a crash leaves.
 func (t *Tree) isRewriting(n *inode) bool {
-	return n.pend.old != nil && t.opt.Now().Sub(n.pend.latest) < t.opt.Delay/4
+	patience := t.opt.Delay / 2
+	if n.size == 0 {
+		patience = t.opt.Delay * 7 / 8 // awaitRewrites waits that long
+	}
+	return n.pend.old != nil && t.opt.Now().Sub(n.pend.latest) < patience
 }
 
 // awaitRewrites waits until no file in a directory is being rewritten, but not for long.

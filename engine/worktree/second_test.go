@@ -120,6 +120,32 @@ func TestSyncWhileRewritten(t *testing.T) {
 	}
 }
 
+// TestSyncWhileEmptied: a program that was slow to write after it had emptied a file, as on a busy machine, finds no sync that
+// took the file for empty, and no crash that left it so.
+func TestSyncWhileEmptied(t *testing.T) {
+	opt := testOptions()
+	clock := &clock{now: time.Unix(1e9, 0)}
+	opt.Now = clock.Now
+	b := newBench(t, opt)
+	ino := b.write("f", pattern(1, 5000))
+	b.settleAll("")
+	b.truncate(ino, 0)
+	clock.advance(opt.Delay * 3 / 4)
+	list, err := b.List(ctx, "")
+	b.ok(err)
+	if size := list[0].Content.Size; size != 5000 {
+		t.Errorf("the reconciler sees %d bytes", size)
+	}
+	b.ok(b.Tree.Sync(ctx))
+	c := b.fork()
+	c.wantFile("f", pattern(1, 5000))
+	c.close()
+	b.writeAt(ino, pattern(2, 100), 0)
+	clock.advance(opt.Delay)
+	b.settleAll("")
+	b.wantFile("f", pattern(2, 100))
+}
+
 // TestRewriteUnderBudget: a file that is being rewritten and is larger than the buffer is recorded when it is whole.
 func TestRewriteUnderBudget(t *testing.T) {
 	opt := testOptions()

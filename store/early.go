@@ -46,7 +46,7 @@ type answer struct {
 
 // askEarly asks for what mem remembers. close ends the questions that nobody waits for.
 func askEarly(ctx context.Context, b backend.Backend, mem *Memory) *early {
-	e := &early{b: b, reach: &reach{b: b}, answers: map[string]*answer{}}
+	e := &early{b: b, reach: newReach(b), answers: map[string]*answer{}}
 	ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if _, known := mem.known(); !known {
 		return e

@@ -23,11 +23,15 @@ type reach struct {
 	b    backend.Backend
 	wait time.Duration // 0: as long as the backend tries
 
+	back chan struct{} // has a value after the store came back
+
 	mu     sync.Mutex
 	since  time.Time // when the store went out of reach; zero: it is in reach
 	why    error
 	asking *question // under way
 }
+
+func newReach(b backend.Backend) *reach { return &reach{b: b, back: make(chan struct{}, 1)} }
 
 // question is one probe, for all who want to know.
 type question struct {
@@ -42,6 +46,9 @@ func (s *Store) Offline() (since time.Time, why error) {
 	return s.reach.since, s.reach.why
 }
 
+// Back gets a value when the store is in reach again, whoever noticed.
+func (s *Store) Back() <-chan struct{} { return s.reach.back }
+
 // Reached notes how it went to ask the store for something.
 func (s *Store) Reached(err error) { s.reach.note(err) }
 
@@ -55,7 +62,14 @@ func (r *reach) note(err error) {
 			r.since, r.why = now(), err
 		}
 	case err == nil || errors.Is(err, backend.ErrNotExist) || errors.Is(err, backend.ErrDenied):
+		if r.since.IsZero() {
+			return
+		}
 		r.since, r.why = time.Time{}, nil
+		select {
+		case r.back <- struct{}{}:
+		default:
+		}
 	}
 }
 

@@ -106,6 +106,11 @@ func TestSilence(t *testing.T) {
 	if since, _ := s.Offline(); !since.IsZero() {
 		t.Error("it answered, and is out of reach")
 	}
+	select {
+	case <-s.Back():
+	default:
+		t.Error("nobody was told that it is back")
+	}
 }
 
 // TestSlow: an object may take far longer than silence is waited for.

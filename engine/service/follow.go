@@ -73,6 +73,8 @@ func (s *Service) await(ctx context.Context, atMost time.Duration, notices, netw
 		return !open
 	case <-network:
 		s.tellPace((*pace).moved)
+	case <-s.store.Back(): // who reads content was the first to notice
+		s.tellPace((*pace).moved)
 	case <-s.kick:
 	case <-timer.C:
 	}

@@ -49,6 +49,7 @@ func (o Options) filled() *Options {
 type Client struct {
 	opt    *Options
 	dial   Dial
+	hurry  chan struct{}   // has a value when resume was brought forward
 	life   context.Context // ends with Close
 	finish context.CancelFunc
 	slots  chan struct{}
@@ -59,6 +60,7 @@ type Client struct {
 	current  *conn
 	attempt  *attempt
 	failures int       // of connecting, in a row
+	failed   time.Time // the last attempt
 	resume   time.Time // no attempt before this
 	awaited  bool      // a server has answered, and no call has given it up since
 }
@@ -66,7 +68,7 @@ type Client struct {
 // New returns a client that connects by dial, when it is first asked something and whenever the connection was lost.
 func New(dial Dial, opt Options) *Client {
 	life, finish := context.WithCancel(context.Background())
-	return &Client{opt: opt.filled(), dial: dial, life: life, finish: finish,
+	return &Client{opt: opt.filled(), dial: dial, hurry: make(chan struct{}, 1), life: life, finish: finish,
 		slots: make(chan struct{}, inFlight), upload: semaphore.NewWeighted(uploading)}
 }
 
@@ -109,6 +111,7 @@ func (c *Client) Hello(ctx context.Context) (h Hello, err error) {
 
 // Probe implements backend.Prober. What the server takes of an upload, it says.
 func (c *Client) Probe(ctx context.Context) error {
+	c.hasten()
 	k, err := c.connection(ctx)
 	if err == nil {
 		err = backend.Moving(ctx, k.heard.Load, func(ctx context.Context) error {

@@ -345,3 +345,42 @@ func TestOutage(t *testing.T) {
 		s.Wait()
 	})
 }
+
+// TestBackSoon: who asks anew for a server that is back gets it, however long others have asked in vain. Nobody who asks
+// again and again makes it be dialled all the time.
+func TestBackSoon(t *testing.T) {
+	for range 10 { // else luck is enough
+		synctest.Test(t, testBackSoon)
+	}
+}
+
+func testBackSoon(t *testing.T) {
+	s := &pipetest.Server{Place: pipetest.Place(func() (backend.Backend, error) { return memory.New(), nil })}
+	dials, away := 0, true
+	c := pipe.New(func(ctx context.Context) (io.ReadWriteCloser, error) {
+		if dials++; away {
+			return nil, errors.New("connection refused")
+		}
+		return s.Dial(ctx)
+	}, pipe.Options{})
+	get := func(atMost time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), atMost)
+		defer cancel()
+		_, err := c.Get(ctx, "packs/x", 0, -1)
+		return err
+	}
+	for start := time.Now(); time.Since(start) < time.Minute; time.Sleep(10 * time.Millisecond) {
+		if err := get(100 * time.Millisecond); err == nil {
+			t.Fatal("there is no server")
+		}
+	}
+	if dials > 140 { // two a second, and more at first
+		t.Errorf("%d attempts in a minute", dials)
+	}
+	away = false
+	if err := get(501 * time.Millisecond); !errors.Is(err, backend.ErrNotExist) {
+		t.Errorf("the server is back: %v", err)
+	}
+	c.Close()
+	s.Wait()
+}

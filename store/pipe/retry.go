@@ -28,6 +28,7 @@ func (c *Client) do(ctx context.Context, what, name string, fn func(ctx context.
 	if err := ctx.Err(); err != nil {
 		return fail(err)
 	}
+	c.hasten()
 	select {
 	case c.slots <- struct{}{}:
 		defer func() { <-c.slots }()
@@ -88,6 +89,21 @@ func (c *Client) giveUp() {
 	defer c.mu.Unlock()
 	if c.awaited && c.current == nil {
 		c.awaited, c.failures, c.resume = false, 0, time.Time{}
+	}
+}
+
+// hasten lets a call that is new see soon whether the server is back, while those that wait already ask it ever more seldom.
+func (c *Client) hasten() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	soon := c.failed.Add(c.opt.Backoff)
+	if c.resume.Before(soon) {
+		return
+	}
+	c.resume = soon
+	select {
+	case c.hurry <- struct{}{}:
+	default:
 	}
 }
 
@@ -157,14 +173,9 @@ func (c *Client) connection(ctx context.Context) (*conn, error) {
 
 // try makes one attempt to connect, not before the time for it has come.
 func (c *Client) try(a *attempt) {
-	c.mu.Lock()
-	wait := time.NewTimer(time.Until(c.resume))
-	c.mu.Unlock()
-	defer wait.Stop()
-	select {
-	case <-wait.C:
+	if c.awaitTurn() {
 		a.conn, a.err = connect(c.life, c.followed, c.opt)
-	case <-c.life.Done():
+	} else {
 		a.err = errClosed
 	}
 	c.mu.Lock()
@@ -174,13 +185,36 @@ func (c *Client) try(a *attempt) {
 	switch {
 	case a.err != nil:
 		longest := min(c.opt.Backoff<<min(c.failures, 10), maxBackoff)
-		c.resume = time.Now().Add(part(longest))
+		c.failed = time.Now()
+		c.resume = c.failed.Add(part(longest))
 		c.failures++
 	case c.life.Err() != nil:
 		a.conn.end(errClosed)
 		a.err = errClosed
 	default:
 		c.current, c.awaited, c.failures, c.resume = a.conn, true, 0, time.Time{}
+	}
+}
+
+// awaitTurn waits until an attempt may be made; false: there will be none any more.
+func (c *Client) awaitTurn() bool {
+	for {
+		c.mu.Lock()
+		wait := time.Until(c.resume)
+		c.mu.Unlock()
+		if wait <= 0 {
+			return c.life.Err() == nil
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-c.hurry:
+		case <-c.life.Done():
+		}
+		timer.Stop()
+		if c.life.Err() != nil {
+			return false
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -260,6 +261,11 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, pass []byte, point 
 // what it holds counts for more than what collecting costs.
 const mountGC = 50
 
+// sparePs is for how many more threads than there are processors Go code may run, unless $GOMAXPROCS says another number. A
+// thread that waits for the kernel's next request keeps its right to run for a while (a P), and one that the kernel took the
+// processor from keeps it, too: without spare ones each request begins with getting one back. See docs/speed.md.
+const sparePs = 6
+
 func serveStore(ctx context.Context, st *session.Store, point string, o *mountFlags, by *attendant, ready func() error) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(mountGC)
@@ -282,6 +288,9 @@ func serveStore(ctx context.Context, st *session.Store, point string, o *mountFl
 	}
 	if err := ready(); err != nil {
 		return errors.Join(err, server.Detach(closing), svc.Close(closing))
+	}
+	if os.Getenv("GOMAXPROCS") == "" { // not before the mount, which would have as many readers
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + sparePs)
 	}
 	by.say("mounted at %s", point)
 	attended := make(chan struct{})

@@ -47,10 +47,13 @@ func (t *Tree) releaseView(v *view) {
 // shareRead is how many bytes of a large read one processor opens at least.
 const shareRead = 256 << 10
 
+// processors is how many share a large read: those of the machine, also where more threads may run Go code.
+var processors = runtime.GOMAXPROCS(0)
+
 // fill reads the part of v that starts at off into buf, with as many processors as it is worth: while a program reads in
 // order, the kernel asks for one large piece after the other. t.mu is not held.
 func (t *Tree) fill(ctx context.Context, v *view, buf []byte, off uint64) error {
-	shares := min(len(buf)/shareRead, runtime.GOMAXPROCS(0))
+	shares := min(len(buf)/shareRead, processors)
 	if shares < 2 || !v.isLocal() {
 		return t.fillPart(ctx, v, buf, off)
 	}

@@ -20,6 +20,16 @@ func roomFor(dir string, size int64) error {
 	return nil
 }
 
+// copiesOnWrite reports whether the file system of a directory puts what is overwritten to a new place.
+func copiesOnWrite(dir string) bool {
+	const zfs = 0x2fc12fc1
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return false
+	}
+	return st.Type == unix.BTRFS_SUPER_MAGIC || st.Type == unix.BCACHEFS_SUPER_MAGIC || st.Type == zfs
+}
+
 func retry(call func() error) error {
 	for {
 		if err := call(); !errors.Is(err, unix.EINTR) {

@@ -9,6 +9,8 @@ import (
 
 func roomFor(string, int64) error { return nil }
 
+func copiesOnWrite(string) bool { return false }
+
 func preallocate(f *os.File, size int64) error { return writeZeros(f, size) }
 
 // dataSync is a full flush: on darwin os.File.Sync is F_FULLFSYNC, the only one that reaches the disk.

@@ -72,6 +72,7 @@ type Options struct {
 	Flush       time.Duration // how long an append may wait for its fdatasync when nobody calls Sync; default 1 s
 	Rand        io.Reader     // source of segment ids; default crypto/rand
 	OnError     func(error)   // called once, without locks held, when the log has failed
+	copies      bool          // the file system puts what is overwritten to a new place, for which there may be no space
 }
 
 func (o *Options) setDefaults() error {

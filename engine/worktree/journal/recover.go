@@ -21,6 +21,7 @@ func Open(dir string, key [32]byte, after LSN, opt Options, replay func(LSN, []b
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
+	opt.copies = copiesOnWrite(dir)
 	return open(osDirectory{dir}, key, after, opt, replay)
 }
 

@@ -169,11 +169,11 @@ var zeros [initializeAhead]byte
 // initialize writes zeros where the next commits go, if this one, which ends at end, was small. Preallocated blocks only
 // count as written when the file system has noted so in its own journal, which every fdatasync of them then waits for;
 // for blocks that were written before, it need not. A large commit has that only once. Where others have appended so much
-// since the mark was placed that it was written along with the commit, nothing is to be done, and nothing may be. l.io is
-// held.
+// since the mark was placed that it was written along with the commit, nothing is to be done, and nothing may be. Nor where
+// writing twice needs space twice: the log would fail on a full disk. l.io is held.
 func (l *Log) initialize(seg *segment, end int64) error {
 	n := min(initializeAhead, seg.size-end)
-	if n <= 0 || end <= seg.initialized || end < seg.written || end-seg.durable > smallCommit {
+	if l.opt.copies || n <= 0 || end <= seg.initialized || end < seg.written || end-seg.durable > smallCommit {
 		return nil
 	}
 	if _, err := seg.file.WriteAt(zeros[:n], end); err != nil {

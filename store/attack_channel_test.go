@@ -48,6 +48,9 @@ func TestAttack19Nonces(t *testing.T) {
 // TestAttack20Compression (CRIME; Injection attacks against E2EE applications): who can put text beside a secret sees by the size
 // of what is stored whether it compressed well, in at most one trial of a hundred.
 func TestAttack20Compression(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thread does it all, so the race detector would only make it slow")
+	}
 	p := newPlace(t)
 	s := p.create(Params{})
 	random := rand.New(rand.NewPCG(1, 2))

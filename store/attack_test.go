@@ -269,6 +269,9 @@ func TestAttack06Reordered(t *testing.T) {
 // TestAttack07Exchanged, TestAttack13TypeConfusion: no object can stand in for another of any kind, root or store. What is put in the
 // place of something else is refused, or is not looked at.
 func TestAttack07Exchanged(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one thread does it all, so the race detector would only make it slow")
+	}
 	v := newVictim(t)
 	other := newVictim(t)
 	for _, name := range v.was.Names() {

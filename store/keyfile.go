@@ -106,17 +106,43 @@ func (s *Store) LookForGroups(ctx context.Context) error {
 var errOtherKey = errors.New("with a key that does not count, or that this passphrase does not have")
 
 // withKeys does something; if that fails because of a key that is not known here, once more with the keys as they are by now.
+// Several do that at once: the keys may be newer by then because another one has read them.
 func (s *Store) withKeys(ctx context.Context, do func() error) error {
+	before := s.keysVersion()
 	err := do()
 	if !errors.Is(err, errOtherKey) {
 		return err
 	}
-	if newer, kerr := s.refreshKeys(ctx); kerr != nil {
+	if _, kerr := s.refreshKeys(ctx); kerr != nil {
 		return kerr
-	} else if !newer {
+	}
+	if s.keysVersion() == before {
 		return err
 	}
 	return do()
+}
+
+func (s *Store) keysVersion() uint64 {
+	s.keysMu.RLock()
+	defer s.keysMu.RUnlock()
+	return s.file.Version()
+}
+
+// loadKeyed loads an object and reads it with withKeys. While a group's key is rotated the object may be from before and the
+// keys from after that: then it is loaded again.
+func (s *Store) loadKeyed(ctx context.Context, load loader, name string, read func(raw []byte) error) (backend.Version, error) {
+	var last backend.Version
+	for {
+		raw, version, err := load(ctx, name)
+		if err != nil {
+			return version, got(name, err)
+		}
+		err = s.withKeys(ctx, func() error { return read(raw) })
+		if !errors.Is(err, errOtherKey) || version == last {
+			return version, err
+		}
+		load, last = s.b.Load, version
+	}
 }
 
 // CheckKeysCopy says what is wrong with the copy of the key store k.

@@ -213,13 +213,9 @@ func (s *Store) knownRoots(ctx context.Context) (*rootList, error) {
 
 // loadRoots reads the list of roots and checks it against what this client remembers.
 func (s *Store) loadRoots(ctx context.Context, load loader) (*rootList, error) {
-	raw, version, err := load(ctx, rootsObject)
-	if err != nil {
-		return nil, got(rootsObject, err)
-	}
 	var l *rootList
 	var body []byte
-	err = s.withKeys(ctx, func() error {
+	version, err := s.loadKeyed(ctx, load, rootsObject, func(raw []byte) (err error) {
 		l, body, err = s.openList(raw)
 		return err
 	})

@@ -16,7 +16,7 @@ func TestMain(m *testing.M) {
 }
 
 // scriptCommands are those that scripts have beside the usual ones.
-var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){"xattr": xattrCommand}
+var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){"xattr": xattrCommand, "listen": listenCommand}
 
 // TestScripts runs the stories in testdata/script at the top of the module.
 func TestScripts(t *testing.T) {

@@ -90,7 +90,7 @@ func (f *File) find(ctx context.Context, pass []byte, hint, except string) (*ent
 
 // open makes the chain of an entry whose secret is known. The chain keeps a copy of the secret.
 func (f *File) open(e *entry, secret *entrySecret) (*Chain, error) {
-	anchored, err := secret.openAnchor(&e.anchor, f.storeID)
+	anchored, err := secret.openAnchor(&e.anchor, f.origin)
 	if err != nil {
 		return nil, err
 	}
@@ -108,11 +108,12 @@ func (f *File) open(e *entry, secret *entrySecret) (*Chain, error) {
 			c.Close()
 			return nil, ErrTampered
 		}
-		g, err := secret.unwrap(f.storeID, w, public)
+		g, err := secret.unwrap(f.origin, w, public)
 		if err != nil {
 			c.Close()
 			return nil, err
 		}
+		g.first = f.firstEpoch(w.group)
 		if older := c.groups[w.group]; older != nil {
 			g.older = append(older.older, older)
 			older.older = nil
@@ -120,6 +121,14 @@ func (f *File) open(e *entry, secret *entrySecret) (*Chain, error) {
 		c.groups[w.group] = g
 	}
 	return c, nil
+}
+
+// firstEpoch is the version that a group began with in this store.
+func (f *File) firstEpoch(name string) uint32 {
+	if name == Root && f.format >= formatRekeyed {
+		return f.rootBase
+	}
+	return f.group(name).public[0].epoch
 }
 
 // Refresh opens the same key in another version of the key store, without its passphrase and without stretching it.

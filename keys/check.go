@@ -14,7 +14,7 @@ func (f *File) check() error {
 		ascending(f.entries, func(a, b entry) bool { return a.name < b.name }) &&
 		!slices.ContainsFunc(f.groups, func(g group) bool { return !g.sound() }) &&
 		f.group(Everyone) != nil && f.group(Root) != nil && len(f.succession) == len(f.group(Root).public)-1
-	if !sound {
+	if !sound || !f.soundOrigin() {
 		return ErrTampered
 	}
 	member := make(map[string]bool, len(f.groups))
@@ -30,6 +30,15 @@ func (f *File) check() error {
 		return ErrTampered
 	}
 	return nil
+}
+
+// soundOrigin holds if a store has an origin exactly where it was re-keyed, and then a version of root to begin with.
+func (f *File) soundOrigin() bool {
+	if f.format < formatRekeyed {
+		return f.origin == f.storeID
+	}
+	_, ok := f.group(Root).at(f.rootBase)
+	return ok && !isZero(f.origin[:]) && f.origin != f.storeID && f.group(Root).valid >= f.rootBase
 }
 
 func (g *group) sound() bool {

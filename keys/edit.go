@@ -125,7 +125,7 @@ func (f *File) CreateGroups(names []string, to, root *Chain) (*File, error) {
 			d.made = append(d.made, g)
 			d.putGroup(g.record())
 		}
-		return d.entry(to.name).addWraps(with[0].secret, d.storeID, d.made)
+		return d.entry(to.name).addWraps(with[0].secret, d.origin, d.made)
 	})
 }
 
@@ -147,7 +147,7 @@ func (f *File) Associate(groups []string, from, to, root *Chain) (*File, error) 
 			if e.in(name) {
 				return fmt.Errorf("%s, key %s: %w", quote(name), quote(to.name), ErrHasGroup)
 			}
-			if err := e.addWraps(with[1].secret, d.storeID, []*Group{g}); err != nil {
+			if err := e.addWraps(with[1].secret, d.origin, []*Group{g}); err != nil {
 				return err
 			}
 		}
@@ -288,7 +288,7 @@ type draft struct {
 
 func (f *File) next() *File {
 	return &File{
-		format: formatNow, succession: slices.Clone(f.succession), storeID: f.storeID, version: f.version + 1, previous: f.Hash(),
+		format: max(formatNow, f.format), succession: slices.Clone(f.succession), storeID: f.storeID, origin: f.origin, rootBase: f.rootBase, version: f.version + 1, previous: f.Hash(),
 		groups: slices.Clone(f.groups), entries: slices.Clone(f.entries),
 	}
 }

@@ -12,8 +12,9 @@ const magic = "ensyncK"
 
 // The versions of the format. In the first, entries have no mailbox, every signature counts, and root has one version.
 const (
-	formatFirst = 1
-	formatNow   = 2
+	formatFirst   = 1
+	formatNow     = 2
+	formatRekeyed = 3 // of a store that was re-keyed from another: entries are as they were made there
 )
 
 // maxWraps is how many wraps of one entry can be counted in 2 bytes.
@@ -56,6 +57,10 @@ func (f *File) verify() error {
 func (f *File) appendBody(b []byte) []byte {
 	b = append(append(b, magic...), f.format)
 	b = append(b, f.storeID[:]...)
+	if f.format >= formatRekeyed {
+		b = append(b, f.origin[:]...)
+		b = binary.BigEndian.AppendUint32(b, f.rootBase)
+	}
 	b = binary.BigEndian.AppendUint64(b, f.version)
 	b = append(b, f.previous[:]...)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(f.groups)))
@@ -126,7 +131,7 @@ func Parse(b []byte) (*File, error) {
 		return nil, fmt.Errorf("read key store: %w", ErrTampered)
 	}
 	format := b[len(magic)]
-	if format < formatFirst || format > formatNow {
+	if format < formatFirst || format > formatRekeyed {
 		return nil, fmt.Errorf("read key store: format %d: %w, %w", format, ErrUnsupported, ErrTampered)
 	}
 	f := &File{format: format, encoded: append([]byte(nil), b...)}
@@ -209,6 +214,11 @@ func (r *reader) more(i, n int) bool { return i < n && r.err == nil }
 
 func (r *reader) file(f *File) {
 	r.fill(f.storeID[:])
+	f.origin = f.storeID
+	if r.format >= formatRekeyed {
+		r.fill(f.origin[:])
+		f.rootBase = uint32(r.uint(4))
+	}
 	f.version = r.uint(8)
 	r.fill(f.previous[:])
 	for i, n := 0, r.count(MaxGroups); r.more(i, n); i++ {

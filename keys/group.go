@@ -17,6 +17,7 @@ type Group struct {
 	name   string
 	epoch  uint32
 	older  []*Group // ascending by epoch; only the current version has them
+	first  uint32   // the version that the store began with
 	public ed25519.PublicKey
 
 	mu      sync.RWMutex
@@ -41,7 +42,7 @@ func newVersion(name string, epoch uint32) (*Group, error) {
 func groupFrom(name string, epoch uint32, key [32]byte) *Group {
 	seed := derive(key[:], purposeSign)
 	defer clear(seed[:])
-	g := &Group{name: name, epoch: epoch, key: key, signing: ed25519.NewKeyFromSeed(seed[:])}
+	g := &Group{name: name, epoch: epoch, first: epoch, key: key, signing: ed25519.NewKeyFromSeed(seed[:])}
 	g.public = append(ed25519.PublicKey(nil), g.signing[32:]...)
 	return g
 }
@@ -64,6 +65,9 @@ func (g *Group) At(epoch uint32) (*Group, bool) {
 	}
 	return nil, false
 }
+
+// First returns the version that the group began with in this store; false if the chain does not have it.
+func (g *Group) First() (*Group, bool) { return g.At(g.first) }
 
 // Public returns the key that verifies what this version of the group signs. The caller must not change it.
 func (g *Group) Public() ed25519.PublicKey { return g.public }

@@ -385,7 +385,7 @@ func TestLimits(t *testing.T) {
 
 func TestNewerFormat(t *testing.T) {
 	f, _ := newStore(t)
-	for _, version := range []byte{0, formatNow + 1, 255} {
+	for _, version := range []byte{0, formatRekeyed + 1, 255} {
 		b := bytes.Clone(f.Encode())
 		b[len(magic)] = version
 		if _, err := Parse(b); !errors.Is(err, ErrUnsupported) || !errors.Is(err, ErrTampered) {
@@ -434,6 +434,11 @@ func FuzzParse(f *testing.F) {
 		rotated := must[*File](f)(w.f.Rotate(group, w.a, nil))
 		f.Add(rotated.Encode())
 	}
+	rekeyed, _, err := w.f.Rekey([16]byte{7: 1}, w.a)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(rekeyed.Encode())
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		file, err := Parse(b)

@@ -45,6 +45,8 @@ var random io.Reader = rand.Reader
 type File struct {
 	format     byte // of the bytes
 	storeID    [16]byte
+	origin     [16]byte // the id of the store that the entries were made in; storeID unless the store was re-keyed
+	rootBase   uint32   // format 3: the version of root that the store began with; older ones vouch for it, and open nothing
 	version    uint64
 	previous   [32]byte      // Hash of version-1; zero in version 1
 	groups     []group       // ascending by name
@@ -104,7 +106,7 @@ func CreateContext(ctx context.Context, storeID [16]byte, keyName string, pass [
 	}
 	var internal []*Group
 	defer func() { closeGroups(internal) }()
-	f := &File{format: formatNow, storeID: storeID, version: 1}
+	f := &File{format: formatNow, storeID: storeID, origin: storeID, version: 1}
 	for _, name := range []string{Everyone, Root} {
 		g, err := newGroup(name)
 		if err != nil {
@@ -138,8 +140,8 @@ func (f *File) newEntry(ctx context.Context, name string, pass []byte, groups []
 		return entry{}, nil, err
 	}
 	e.check, e.mailbox = secret.check, secret.mailbox.PublicKey().Bytes()
-	if e.anchor, err = secret.sealAnchor(f.storeID, f.rootKey()); err == nil {
-		err = e.addWraps(secret, f.storeID, groups)
+	if e.anchor, err = secret.sealAnchor(f.origin, f.rootKey()); err == nil {
+		err = e.addWraps(secret, f.origin, groups)
 	}
 	if err != nil {
 		secret.close()

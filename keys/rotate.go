@@ -79,11 +79,11 @@ func (d *draft) give(g *Group, open chains) error {
 		var w wrap
 		var err error
 		if c := open.of(e); c != nil {
-			w, err = c.secret.wrap(d.storeID, g)
+			w, err = c.secret.wrap(d.origin, g)
 		} else if e.mailbox == nil {
 			err = fmt.Errorf("key %s: %w", quote(e.name), ErrNoMailbox)
 		} else {
-			w, err = e.mail(d.storeID, g)
+			w, err = e.mail(d.origin, g)
 		}
 		if err != nil {
 			return err
@@ -129,9 +129,9 @@ func (d *draft) renew(c *Chain) error {
 		return nil
 	}
 	e.mailbox = c.secret.mailbox.PublicKey().Bytes()
-	anchored, err := c.secret.openAnchor(&e.anchor, d.storeID)
+	anchored, err := c.secret.openAnchor(&e.anchor, d.origin)
 	if err == nil && anchored != d.rootKey() {
-		e.anchor, err = c.secret.sealAnchor(d.storeID, d.rootKey())
+		e.anchor, err = c.secret.sealAnchor(d.origin, d.rootKey())
 	}
 	if err != nil {
 		return err
@@ -141,11 +141,11 @@ func (d *draft) renew(c *Chain) error {
 			continue
 		}
 		public, _ := d.group(w.group).at(w.epoch)
-		g, err := c.secret.unwrap(d.storeID, &w, public)
+		g, err := c.secret.unwrap(d.origin, &w, public)
 		if err != nil {
 			return err
 		}
-		own, err := c.secret.wrap(d.storeID, g)
+		own, err := c.secret.wrap(d.origin, g)
 		g.close()
 		if err != nil {
 			return err
@@ -162,7 +162,7 @@ var successionOptions = &ed25519.Options{Hash: crypto.Hash(0), Context: "ensync/
 
 // successionMessage is what version i of root signs of version i+1.
 func (f *File) successionMessage(i int) []byte {
-	b := f.storeID[:]
+	b := f.origin[:]
 	for _, p := range f.group(Root).public[i : i+2] {
 		b = binary.BigEndian.AppendUint32(slices.Clip(b), p.epoch)
 		b = append(b, p.key[:]...)

@@ -59,10 +59,10 @@ func (f *File) stretch(ctx context.Context, e *entry, pass []byte) (*entrySecret
 	name := []byte(e.name)
 	s := &entrySecret{
 		name:  e.name,
-		check: derive(key, purposeCheck, f.storeID[:], name),
-		seal:  derive(key, purposeSeal, f.storeID[:], name),
+		check: derive(key, purposeCheck, f.origin[:], name),
+		seal:  derive(key, purposeSeal, f.origin[:], name),
 	}
-	mail := derive(key, purposeMail, f.storeID[:], name)
+	mail := derive(key, purposeMail, f.origin[:], name)
 	defer clear(mail[:])
 	s.mailbox, err = mailKEM.NewPrivateKey(mail[:])
 	return s, err

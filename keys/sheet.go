@@ -95,7 +95,7 @@ func (s *Sheet) Rebuild(ctx context.Context, name string, pass []byte, now time.
 	if err := checkName(name); err != nil {
 		return fail(err)
 	}
-	f := &File{format: formatNow, storeID: s.StoreID, version: s.Pin.Version + 1, previous: s.Pin.Hash}
+	f := &File{format: formatNow, storeID: s.StoreID, origin: s.StoreID, version: s.Pin.Version + 1, previous: s.Pin.Hash}
 	var open []*Group // the current version of each, with the older ones
 	defer func() { closeGroups(open) }()
 	for _, k := range s.groups {

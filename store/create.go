@@ -86,7 +86,7 @@ func mustBeEmpty(ctx context.Context, b backend.Backend) error {
 	next := "open it, or choose an empty place"
 	var fault *Fault
 	if _, err := ReadKeys(ctx, b, nil); errors.Is(err, ErrUnfinished) {
-		next = "a copy of a store was begun here: finish it with ensync store copy, or choose an empty place"
+		next = "a copy of a store was begun here: finish it with ensync store copy, or ensync store rekey if that began it, or choose an empty place"
 	} else if errors.As(err, &fault) && fault.Kind == ErrMissing {
 		next = fmt.Sprintf("if it was a store, its %s object is missing: ensync repair, on a machine that has used it, puts it back; "+
 			"otherwise choose an empty place", fault.Object)

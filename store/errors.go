@@ -89,7 +89,7 @@ const becauseMissing = "likely an expiry rule, another program that deletes here
 
 func unfinishedCopy(object string) error {
 	return &Fault{Kind: ErrUnfinished, Object: object,
-		Next: "nothing was changed; finish the copy with ensync store copy, and use the store that it is of until then"}
+		Next: "nothing was changed; finish it with ensync store copy, or ensync store rekey if that began it, and use the store that it is of until then"}
 }
 
 // putBack says where an object can be had again.

@@ -95,7 +95,7 @@ func (s *Store) mac(g *keys.Group) (*block.MAC, error) {
 	if m := s.macs[g.Name()]; m != nil {
 		return m, nil
 	}
-	first, ok := g.At(1)
+	first, ok := g.First()
 	if !ok {
 		return nil, fmt.Errorf("group %s: %w: the first version of its key is missing; associate the group with this key again",
 			g.Name(), ErrNoGroup)

@@ -165,7 +165,10 @@ func (s *Store) setUp(ctx context.Context) error {
 	if s.data, err = s.mac(everyone); err != nil {
 		return err
 	}
-	first, _ := everyone.At(1)
+	first, ok := everyone.First()
+	if !ok {
+		return fmt.Errorf("group %s: %w: the first version of its key is missing", keys.Everyone, ErrNoGroup)
+	}
 	s.cutter = chunk.New(s.format.chunk, first.Derive("ensync/store/1/gear", s.format.id[:]))
 	if s.sealer, err = block.NewSealer(s.format.id, s.opt.Compression, s.opt.Workers); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 func (a *app) keyRotate() *cobra.Command {
 	var old, root string
 	var with []string
+	var reencrypt bool
 	cmd := &cobra.Command{
 		Use:   "rotate [CONFIG] GROUP...",
 		Short: "Give groups a new key, which nobody has who was removed",
@@ -24,6 +25,10 @@ What lies in the store already stays readable to who kept the old key and can ge
 Cut off at any point, it is safe to run again. To be removed first: ensync key rm, ensync key group disassoc.`,
 		Args: between(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if reencrypt {
+				return usagef("--re-encrypt can't be done in place: nothing is ever deleted from a store, so the old objects would stay; " +
+					"ensync store rekey TO stores everything anew at another place, under new keys")
+			}
 			path, groups, err := a.named(args, 1)
 			if err != nil {
 				return err
@@ -50,6 +55,7 @@ Cut off at any point, it is safe to run again. To be removed first: ensync key r
 		},
 	}
 	cmd.Flags().StringArrayVar(&with, "with", nil, "one more passphrase that is at hand: `SPEC`; needed for keys made by ensync before rotation was there")
+	cmd.Flags().BoolVar(&reencrypt, "re-encrypt", false, "not possible in place: see ensync store rekey")
 	return a.keyFlags(cmd, &old, nil, &root)
 }
 

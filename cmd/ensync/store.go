@@ -20,11 +20,11 @@ import (
 func (a *app) storeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "store",
-		Short: "Look into a store as a whole, copy it, move to a copy, accept one from a backup",
+		Short: "Look into a store as a whole, copy or re-key it, move to another place, accept one from a backup",
 		Args:  cobra.ArbitraryArgs,
 		RunE:  groupOnly,
 	}
-	cmd.AddCommand(a.storeList(), a.storeUsage(), a.storeCopy(), a.storeMove(), a.acceptRollback())
+	cmd.AddCommand(a.storeList(), a.storeUsage(), a.storeCopy(), a.storeRekey(), a.storeMove(), a.acceptRollback())
 	return cmd
 }
 
@@ -60,6 +60,7 @@ type copying struct {
 	cfg      *config.Config // limits the line, as far as there is one
 	from, to *setup.Reached
 	pass     []byte // nil: the copy can't be checked
+	own      bool   // the store that is copied is the one of cfg
 }
 
 func (c *copying) close() error {
@@ -102,7 +103,7 @@ func (a *app) reachCopy(ctx context.Context, args []string, c *copying) error {
 	c.cfg = cfg
 	switch len(rest) {
 	case 1:
-		c.from = setup.Configured(cfg)
+		c.from, c.own = setup.Configured(cfg), true
 	case 2:
 		if c.from, err = setup.Reach(ctx, rest[0], cfg.Dir, a.talk()); err != nil {
 			return err
@@ -197,15 +198,19 @@ type copyLine struct {
 }
 
 func (l *copyLine) report(c store.CopyProgress) {
+	l.show("objects", c.Objects, c.TotalObjects, c.Bytes, c.TotalBytes)
+}
+
+func (l *copyLine) show(what string, done, total int, bytes, totalBytes int64) {
 	now := time.Now()
 	if l.w == nil || now.Sub(l.drawn) < redraw {
 		return
 	}
 	l.drawn = now
-	text := fmt.Sprintf("%d of %d objects, %s of %s", c.Objects, c.TotalObjects, sizeText(c.Bytes), sizeText(c.TotalBytes))
-	if t := now.Sub(l.start).Seconds(); t >= 1 && c.Bytes > 0 {
-		speed := float64(c.Bytes) / t
-		text += fmt.Sprintf(", %s/s, %s left", sizeText(int64(speed)), durationText(time.Duration(float64(c.TotalBytes-c.Bytes)/speed*float64(time.Second))))
+	text := fmt.Sprintf("%d of %d %s, %s of %s", done, total, what, sizeText(bytes), sizeText(totalBytes))
+	if t := now.Sub(l.start).Seconds(); t >= 1 && bytes > 0 {
+		speed := float64(bytes) / t
+		text += fmt.Sprintf(", %s/s, %s left", sizeText(int64(speed)), durationText(time.Duration(float64(totalBytes-bytes)/speed*float64(time.Second))))
 	}
 	fmt.Fprintf(l.w, "\r%s%s\r", eraseLine, text)
 }
@@ -221,12 +226,17 @@ func (a *app) storeMove() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "move [CONFIG] TO",
 		Short: "Use a copy of the store from now on",
-		Long: `Change CONFIG over to TO, a whole copy of its store that ensync store copy made. TO is
+		Long: `Change CONFIG over to TO, a whole copy of its store that ensync store copy made, or a store
+that ensync store rekey made of it. TO is
 ` + placeHelp + `.
 
 Only the address in config.toml is changed. The next sync goes on from the last one; the
 history is in the copy, too. Run it on each machine. The store that was used so far is not
 touched: remove it when the last machine has moved.
+
+What was re-keyed has other names for the same content: they are changed in all that this
+machine keeps, for which both stores must be in reach. The next sync reads the files of an ordinary
+directory once more, and transfers nothing that is equal.
 
 A copy that is older than what this machine has synced is refused. If other machines
 use that copy already, --merge moves all the same: the next sync then merges both,

@@ -33,7 +33,7 @@ func CheckCopy(ctx context.Context, b backend.Backend, pass []byte, readData boo
 // ErrBehind says that a copy of a store is older than what this machine has seen.
 var ErrBehind = errors.New("the copy is older than what this machine has synced")
 
-// Move changes a configuration over to a whole copy of its store. What this machine remembers and keeps stays: it is the
+// Move changes a configuration over to a whole copy of its store, or to a store that was re-keyed from it: see rekeyed.go. What this machine remembers and keeps stays: it is the
 // same store. The copy must show what this machine has seen, or newer: else it is ErrBehind and nothing is changed, or,
 // with merge, the last agreement is dropped, so that the next sync merges and deletes nothing. It must not be called while
 // the configuration is mounted or watched: ErrInUse.
@@ -61,6 +61,11 @@ func move(ctx context.Context, cfg *config.Config, to config.Address, pass []byt
 	if err := Apart(next.General.Server, cfg.General.Path); err != nil {
 		return err
 	}
+	if rekeyed, err := isRekeyed(ctx, cfg, &next, opt); err != nil {
+		return err
+	} else if rekeyed {
+		return moveRekeyed(ctx, cfg, &next, to, pass, merge, opt)
+	}
 	s, err := OpenStore(ctx, &next, pass, opt)
 	if err != nil {
 		return err
@@ -76,8 +81,61 @@ func move(ctx context.Context, cfg *config.Config, to config.Address, pass []byt
 			err = s.dropAgreements(rb)
 		}
 		if err == nil {
+			err = finishMove(cfg.PrivateDir())
+		}
+		if err == nil {
 			err = config.Move(cfg.Dir, to)
+		}
+		if err == nil {
+			err = endMove(cfg.PrivateDir())
 		}
 	}
 	return errors.Join(err, s.Close())
+}
+
+// Rekey re-keys the store at one place to another; see store.Store.Rekey. cfg is nil if the store is not that of a
+// configuration, of which this machine remembers something. with are more passphrases of the store.
+func Rekey(ctx context.Context, cfg *config.Config, from, to backend.Backend, pass []byte, with [][]byte, r store.Rekeying) error {
+	opt := store.Options{Compression: store.Default}
+	if cfg != nil {
+		if err := cfg.EnsurePrivateDir(); err != nil {
+			return err
+		}
+		mem, err := store.OpenMemory(memoryPath(cfg))
+		if err != nil {
+			return err
+		}
+		opt = StoreOptions(cfg)
+		opt.Memory = mem
+	}
+	dir, err := os.MkdirTemp("", "ensync-rekey-")
+	if err != nil {
+		return err
+	}
+	opt.IndexDir = dir
+	return errors.Join(rekey(ctx, from, to, pass, with, r, opt), os.RemoveAll(dir))
+}
+
+func rekey(ctx context.Context, from, to backend.Backend, pass []byte, with [][]byte, r store.Rekeying, opt store.Options) error {
+	s, err := store.Open(ctx, from, pass, opt)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for _, c := range r.Others {
+			c.Close()
+		}
+	}()
+	for _, more := range with {
+		file, err := store.ReadKeys(ctx, from, opt.Memory)
+		if err != nil {
+			return errors.Join(err, s.Close())
+		}
+		c, err := file.UnlockContext(ctx, more, "")
+		if err != nil {
+			return errors.Join(err, s.Close())
+		}
+		r.Others = append(r.Others, c)
+	}
+	return errors.Join(s.Rekey(ctx, to, r), s.Close())
 }

@@ -58,7 +58,7 @@ func (s *Store) OpenMounted(ctx context.Context, onError func(error)) (*Mounted,
 }
 
 func (s *Store) openMounted(ctx context.Context, state string, onError func(error)) (*Mounted, error) {
-	if err := checkCopied(state); err != nil {
+	if err := errors.Join(checkCopied(state), checkMoving(s.Config.PrivateDir())); err != nil {
 		return nil, err
 	}
 	if why := s.Assumed(); why != nil {
@@ -145,7 +145,7 @@ func (s *Store) replicaKey(state string) ([32]byte, error) {
 	epoch := uint32(1)
 	switch len(id) {
 	case replicaIDSize: // from before keys could be rotated
-	case replicaIDSize + 4:
+	case replicaIDSize + 4, sealedKeySize:
 		epoch = binary.BigEndian.Uint32(id[replicaIDSize:])
 	default:
 		return [32]byte{}, fmt.Errorf("read %s: %d bytes instead of %d; restore it, or remove %s if nothing in it is needed "+
@@ -154,6 +154,9 @@ func (s *Store) replicaKey(state string) ([32]byte, error) {
 	if group, ok = group.At(epoch); !ok {
 		return [32]byte{}, fmt.Errorf("open the mount's state: the passphrase does not have version %d of the key of group %s, which %s "+
 			"is sealed under; use another passphrase", epoch, keys.Everyone, state)
+	}
+	if len(id) == sealedKeySize {
+		return openKey(group, id)
 	}
 	return group.Derive("replica", id[:replicaIDSize]), nil
 }

@@ -53,6 +53,7 @@ type Store struct {
 	Config  *config.Config
 	Backend backend.Backend
 	cache   *cache.Cache
+	scratch string // a directory of its own, of a store that is opened for a move
 	notice  func(string)
 }
 
@@ -320,10 +321,10 @@ func (s *Store) openDirectory(ctx context.Context, scrub bool, w *watch.Watch) (
 }
 
 func (s *Store) openUnlocked(ctx context.Context, path, private string, scrub bool, w *watch.Watch) (*Replica, error) {
-	if err := checkCopied(private); err != nil {
+	if err := errors.Join(checkCopied(private), checkMoving(private)); err != nil {
 		return nil, err
 	}
-	cachePath := filepath.Join(private, "files.sqlite")
+	cachePath := filepath.Join(private, hashesName)
 	if scrub {
 		for _, suffix := range []string{"", "-wal", "-shm"} {
 			if err := os.Remove(cachePath + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	rekeyFiles = 8         // read side by side
-	rekeyFlush = 256 << 20 // bytes after which what was stored is made known: a run that is cut short stores no more twice
+	rekeyFiles = 8        // read side by side
+	rekeyFlush = 64 << 20 // bytes of content after which what was stored is made known: a run that is cut short stores no more twice
 )
 
 // tally counts what a re-keying has done.

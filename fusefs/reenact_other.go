@@ -2,7 +2,11 @@
 
 package fusefs
 
-import "ensync/engine/worktree"
+import (
+	"io"
+
+	"ensync/engine/worktree"
+)
 
 // Elsewhere nobody watches with inotify.
 type (
@@ -16,3 +20,6 @@ func (*reenactor) note(n worktree.Notice) change { return change{n} }
 func (*reenactor) add([]change)                  {}
 func (*reenactor) pause() (resume func())        { return func() {} }
 func (*reenactor) stop()                         {}
+
+// Reenact has nothing to do here.
+func Reenact(io.Reader, io.Writer) error { return ErrNotSupported }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,14 +16,29 @@ import (
 // line is a backend behind a line that can go silent, or slow.
 type line struct {
 	backend.Backend
+	mu    sync.Mutex    // over cut, and over Backend where it is exchanged
 	cut   chan struct{} // closed: nobody answers
 	slow  time.Duration // of an object; a probe is quick
 	asked int
 }
 
+// mend lets the line go to a backend, from now on.
+func (l *line) mend(b backend.Backend) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut, l.Backend = make(chan struct{}), b
+}
+
+func (l *line) end() (backend.Backend, chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.Backend, l.cut
+}
+
 func (l *line) wait(ctx context.Context, d time.Duration) error {
+	_, cut := l.end()
 	select {
-	case <-l.cut:
+	case <-cut:
 		<-ctx.Done()
 		return ctx.Err()
 	default:
@@ -38,21 +54,24 @@ func (l *line) Get(ctx context.Context, name string, offset, length int64) ([]by
 	if err := l.wait(ctx, l.slow); err != nil {
 		return nil, err
 	}
-	return l.Backend.Get(ctx, name, offset, length)
+	b, _ := l.end()
+	return b.Get(ctx, name, offset, length)
 }
 
 func (l *line) Load(ctx context.Context, name string) ([]byte, backend.Version, error) {
 	if err := l.wait(ctx, 0); err != nil {
 		return nil, "", err
 	}
-	return l.Backend.Load(ctx, name)
+	b, _ := l.end()
+	return b.Load(ctx, name)
 }
 
 func (l *line) List(ctx context.Context, prefix string, fn func(backend.Info) error) error {
 	if err := l.wait(ctx, 0); err != nil {
 		return err
 	}
-	return l.Backend.List(ctx, prefix, fn)
+	b, _ := l.end()
+	return b.List(ctx, prefix, fn)
 }
 
 func (l *line) Probe(ctx context.Context) error {
@@ -101,7 +120,7 @@ func TestSilence(t *testing.T) {
 			t.Errorf("out of reach since %v: %v", since, why)
 		}
 	}
-	l.cut = make(chan struct{})
+	l.mend(l.Backend)
 	must(t, read())
 	if since, _ := s.Offline(); !since.IsZero() {
 		t.Error("it answered, and is out of reach")
@@ -154,9 +173,9 @@ func TestOpenRemembered(t *testing.T) {
 	other := &place{t: t, b: memory.New(), dir: t.TempDir()}
 	other.create(Params{})
 	inner := l.Backend
-	l.cut, l.Backend = make(chan struct{}), other.b
+	l.mend(other.b)
 	wantErr(t, s.Confirm(t.Context()), ErrForeign)
-	l.Backend = inner
+	l.mend(inner)
 	must(t, s.Confirm(t.Context()))
 	if s.Assumed() != nil {
 		t.Error("confirmed, and still assumed")

@@ -88,10 +88,11 @@ func (n *notifier) tell(first worktree.Notice) {
 	var parents []worktree.Ino
 	var changes []change
 	for _, notice := range batch {
+		gone := n.look(notice.Removed)
 		if notice.Name != "" {
-			changes = append(changes, n.events.note(notice))
+			changes = append(changes, change{notice, gone.directory})
 		}
-		n.one(notice)
+		n.one(notice, gone)
 		n.tree.Passed(notice)
 		if notice.Name != "" && !seen[notice.Parent] {
 			seen[notice.Parent] = true
@@ -118,7 +119,7 @@ func poll(c <-chan worktree.Notice) (worktree.Notice, bool) {
 	}
 }
 
-func (n *notifier) one(notice worktree.Notice) {
+func (n *notifier) one(notice worktree.Notice, gone removed) {
 	const attributesOnly = -1 // as an offset
 	switch {
 	case notice.Name == "":
@@ -129,7 +130,7 @@ func (n *notifier) one(notice worktree.Notice) {
 		n.kernel.entryChanged(uint64(notice.Parent), notice.Name)
 	default:
 		// To the kernel, a removed inode is dead for good: not so one that has another name, or was moved.
-		if n.dead(notice.Removed) {
+		if gone.dead {
 			n.kernel.entryRemoved(uint64(notice.Parent), uint64(notice.Removed), notice.Name)
 		} else {
 			n.kernel.entryChanged(uint64(notice.Parent), notice.Name)
@@ -138,11 +139,25 @@ func (n *notifier) one(notice worktree.Notice) {
 	}
 }
 
-// dead tells whether an inode has no name any more.
-func (n *notifier) dead(ino worktree.Ino) bool {
+// removed is what can be known of an inode that a name meant before.
+type removed struct {
+	dead      bool // it has no name any more
+	directory bool // as far as the tree still knows
+}
+
+func (n *notifier) look(ino worktree.Ino) removed {
+	if ino == 0 {
+		return removed{}
+	}
 	a, err := n.tree.GetAttr(n.ctx, ino)
 	if err != nil {
-		return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ESTALE)
+		return removed{dead: errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ESTALE)}
 	}
-	return a.Nlink == 0
+	return removed{dead: a.Nlink == 0, directory: a.Mode&syscall.S_IFMT == syscall.S_IFDIR}
+}
+
+// change is a notice of a name that was passed on, with what could be known of it only then.
+type change struct {
+	worktree.Notice
+	removedDir bool
 }

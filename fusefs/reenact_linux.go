@@ -53,12 +53,6 @@ type reenactor struct {
 	deviceKnown bool
 }
 
-// change is a notice with what can be known of it only at once.
-type change struct {
-	worktree.Notice
-	removedDir bool
-}
-
 func newReenactor(tree Tree, s *stage, mountPoint string, command []string) *reenactor {
 	if len(command) == 0 {
 		return nil
@@ -68,16 +62,6 @@ func newReenactor(tree Tree, s *stage, mountPoint string, command []string) *ree
 		ctx: ctx, cancel: cancel, stopped: make(chan struct{})}
 	go re.run()
 	return re
-}
-
-// note tells which directory a removed inode was while the tree still knows.
-func (re *reenactor) note(n worktree.Notice) change {
-	c := change{Notice: n}
-	if re != nil && n.Name != "" && n.Removed != 0 {
-		a, err := re.tree.GetAttr(re.ctx, n.Removed)
-		c.removedDir = err == nil && a.Mode&syscall.S_IFMT == syscall.S_IFDIR
-	}
-	return c
 }
 
 // changeQueue are the changes that wait to be re-enacted.
@@ -158,7 +142,7 @@ func (re *reenactor) batch(batch []change) {
 		dir, known := dirs[c.Parent]
 		if !known {
 			var err error
-			if dir, err = re.pathOf(c.Parent); err != nil {
+			if dir, err = re.tree.PathOf(re.ctx, c.Parent); err != nil {
 				continue
 			}
 			dirs[c.Parent] = dir
@@ -206,32 +190,6 @@ func (re *reenactor) kinds(c change) []actKind {
 		return []actKind{actChanged}
 	}
 	return []actKind{made}
-}
-
-// pathOf is the path of a directory from the root.
-func (re *reenactor) pathOf(ino worktree.Ino) (string, error) {
-	p := ""
-	for ino != worktree.RootIno {
-		parent, err := re.tree.Parent(re.ctx, ino)
-		if err != nil {
-			return "", err
-		}
-		entries, err := re.tree.ReadDir(re.ctx, parent)
-		if err != nil {
-			return "", err
-		}
-		name := ""
-		for _, e := range entries {
-			if e.Attr.Ino == ino {
-				name = e.Name
-			}
-		}
-		if name == "" {
-			return "", syscall.ENOENT
-		}
-		p, ino = path.Join(name, p), parent
-	}
-	return p, nil
 }
 
 // perform lets the actor do one act. An error means that the actor is of no use any more.
@@ -284,7 +242,6 @@ type script struct {
 type actor struct {
 	cmd    *exec.Cmd
 	in     io.WriteCloser
-	out    io.ReadCloser
 	lines  *bufio.Reader
 	thread uint32
 }
@@ -304,7 +261,7 @@ func startActor(command []string) (*actor, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	a := &actor{cmd: cmd, in: in, out: out, lines: bufio.NewReader(out)}
+	a := &actor{cmd: cmd, in: in, lines: bufio.NewReader(out)}
 	line, err := a.answer(context.Background())
 	if err == nil {
 		_, err = fmt.Sscanf(line, "%d", &a.thread)

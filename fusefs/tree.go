@@ -27,6 +27,8 @@ type Tree interface {
 	Ref(ctx context.Context, ino worktree.Ino) error
 	// Parent returns the directory that holds a directory; the root's is itself.
 	Parent(ctx context.Context, ino worktree.Ino) (worktree.Ino, error)
+	// PathOf returns where a directory is, from the root, which is "".
+	PathOf(ctx context.Context, ino worktree.Ino) (string, error)
 
 	Make(ctx context.Context, parent worktree.Ino, name string, m worktree.Make) (worktree.Attr, error)
 	// MakeUnnamed makes a file without a name (O_TMPFILE); Link gives it one.

@@ -86,6 +86,18 @@ func (t *Tree) Parent(ctx context.Context, ino Ino) (Ino, error) {
 	return n.parent(), nil
 }
 
+// PathOf returns where a directory is.
+func (t *Tree) PathOf(ctx context.Context, ino Ino) (string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	defer t.trim()
+	d, err := t.getDir(ino)
+	if err != nil {
+		return "", err
+	}
+	return t.pathOf(d)
+}
+
 // ReadDir returns all entries of a directory, sorted by name. It counts no references.
 func (t *Tree) ReadDir(ctx context.Context, ino Ino) ([]DirEntry, error) {
 	t.mu.Lock()

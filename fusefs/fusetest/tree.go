@@ -3,6 +3,7 @@ package fusetest
 
 import (
 	"context"
+	"path"
 	"sync"
 	"syscall"
 	"time"
@@ -323,6 +324,33 @@ func (t *Tree) Parent(ctx context.Context, ino worktree.Ino) (worktree.Ino, erro
 		return 0, err
 	}
 	return n.parent, nil
+}
+
+func (t *Tree) PathOf(ctx context.Context, ino worktree.Ino) (string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	where := ""
+	for ino != worktree.RootIno {
+		n, err := t.dir(ino)
+		if err != nil {
+			return "", err
+		}
+		up, err := t.dir(n.parent)
+		if err != nil {
+			return "", err
+		}
+		name := ""
+		for c, i := range up.children {
+			if i == ino {
+				name = c
+			}
+		}
+		if name == "" {
+			return "", syscall.ENOENT
+		}
+		where, ino = path.Join(name, where), n.parent
+	}
+	return where, nil
 }
 
 func (t *Tree) StatFS(ctx context.Context) (worktree.StatFS, error) {

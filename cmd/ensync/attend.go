@@ -13,6 +13,7 @@ import (
 	"ensync/engine/config"
 	"ensync/engine/service"
 	"ensync/engine/session"
+	"ensync/engine/worktree"
 )
 
 // logName is the file, beside the state, to which a mount in the background writes what happens to it. Like every log it
@@ -100,7 +101,7 @@ func (t *attendant) attend(ctx context.Context, st *session.Store, svc *service.
 			t.say("%s", state)
 			notify("STATUS=" + state)
 		}
-		if dog > 0 && alive(ctx, svc, dog) == nil {
+		if dog > 0 && alive(ctx, svc) == nil {
 			notify("WATCHDOG=1")
 		}
 		select {
@@ -114,11 +115,9 @@ func (t *attendant) attend(ctx context.Context, st *session.Store, svc *service.
 	}
 }
 
-// alive returns nil if the mount tells its status in time.
-func alive(ctx context.Context, svc *service.Service, within time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	_, err := svc.Status(ctx)
+// alive returns nil if the tree answers. While it does not, it does not return either, and the service manager hears nothing.
+func alive(ctx context.Context, svc *service.Service) error {
+	_, err := svc.Tree().GetAttr(ctx, worktree.RootIno)
 	return err
 }
 

@@ -150,7 +150,7 @@ func answers(ctx context.Context, dir string) (*service.Status, error) {
 			return nil, err
 		}
 		asked, cancel := context.WithTimeout(ctx, 2*time.Second)
-		st, err := c.Status(asked)
+		st, err := c.Brief(asked)
 		cancel()
 		if err == nil {
 			return &st, nil

@@ -60,7 +60,7 @@ func (r *syncRun) start(ctx context.Context) error {
 
 // askRunning lets the running mount or watch sync.
 func (r *syncRun) askRunning(ctx context.Context, client *service.Client) error {
-	st, err := client.Status(ctx)
+	st, err := client.Brief(ctx)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (r *syncRun) askRunning(ctx context.Context, client *service.Client) error 
 	r.display.begin("scanning; " + who + " does the syncing")
 	sum, err := client.Sync(ctx, r.flags.request(r.display.event))
 	return r.display.finish(sum, func() ([]issueLine, error) {
-		st, err := client.Status(ctx)
+		st, err := client.Brief(ctx)
 		return lines(st.Issues), err
 	}, err)
 }

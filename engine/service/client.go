@@ -91,7 +91,16 @@ func (c *Client) Sync(ctx context.Context, req session.Request) (engine.Summary,
 
 // Status asks how things are.
 func (c *Client) Status(ctx context.Context) (Status, error) {
-	a, err := c.ask(ctx, request{Op: "status"}, nil)
+	return c.status(ctx, request{Op: "status"})
+}
+
+// Brief is Status without what it takes a look into the tree to tell: Pending, Failed and Content are empty.
+func (c *Client) Brief(ctx context.Context) (Status, error) {
+	return c.status(ctx, request{Op: "status", Brief: true})
+}
+
+func (c *Client) status(ctx context.Context, req request) (Status, error) {
+	a, err := c.ask(ctx, req, nil)
 	if err == nil && a.Status == nil {
 		err = errors.New("the mount gave no status")
 	}

@@ -114,8 +114,12 @@ func (s *Service) answer(ctx context.Context, req request, report func(engine.Ev
 			a.Summary, err = s.Sync(ctx, what)
 		}
 	case "status":
+		status := s.Status
+		if req.Brief {
+			status = s.brief
+		}
 		var st Status
-		st, err = s.Status(ctx)
+		st, err = status(ctx)
 		a.Status = &st
 	case "unmount":
 		if s.tree == nil {

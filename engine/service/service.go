@@ -402,24 +402,31 @@ type Pending struct {
 
 // Status tells how things are now.
 func (s *Service) Status(ctx context.Context) (Status, error) {
+	st, err := s.brief(ctx)
+	if err != nil || s.tree == nil {
+		return st, err
+	}
+	tree, err := s.tree.Status(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	st.Pending = Pending{Names: tree.Names, Bytes: tree.Bytes, Since: tree.Since}
+	if tree.Err != nil {
+		st.Failed = tree.Err.Error()
+	}
+	if c := s.counted(ctx); !c.AsOf.IsZero() {
+		st.Content = &c
+	}
+	return st, nil
+}
+
+// brief is the part of Status that looks at nothing in the tree: without Pending, Failed and Content.
+func (s *Service) brief(ctx context.Context) (Status, error) {
 	issues, err := s.replica.Ancestor.Issues(ctx)
 	if err != nil {
 		return Status{}, err
 	}
 	st := Status{Mounted: s.tree != nil, Issues: issues, Syncing: len(s.syncing) > 0, Watch: s.watching()}
-	if s.tree != nil {
-		tree, err := s.tree.Status(ctx)
-		if err != nil {
-			return Status{}, err
-		}
-		st.Pending = Pending{Names: tree.Names, Bytes: tree.Bytes, Since: tree.Since}
-		if tree.Err != nil {
-			st.Failed = tree.Err.Error()
-		}
-		if c := s.counted(ctx); !c.AsOf.IsZero() {
-			st.Content = &c
-		}
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.Paused, st.LastSync, st.Ending = s.paused, s.last, s.release != nil

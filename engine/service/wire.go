@@ -28,6 +28,7 @@ type request struct {
 	Override    string `json:"override,omitempty"`
 	Workers     int    `json:"workers,omitempty"`
 	NoSync      bool   `json:"no_sync,omitempty"`
+	Brief       bool   `json:"brief,omitempty"` // of "status": see Client.Brief
 
 	Paths    [][]byte   `json:"paths,omitempty"` // of "fetch", "pin", "unpin", which are about content, as "pins" is
 	Estimate bool       `json:"estimate,omitempty"`

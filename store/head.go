@@ -135,6 +135,15 @@ func (r *Root) parseNow(ctx context.Context, raw []byte) (h Head, err error) {
 	return h, err
 }
 
+// parseOpenNow is parseOpen with newer keys, if it takes those.
+func (r *Root) parseOpenNow(ctx context.Context, raw []byte) (h Head, seals headSeals, err error) {
+	err = r.s.withKeys(ctx, func() error {
+		h, seals, err = r.parseOpen(raw)
+		return err
+	})
+	return h, seals, err
+}
+
 func (r *Root) parse(raw []byte) (Head, error) {
 	h, seals, err := r.parseOpen(raw)
 	if err != nil {
@@ -222,13 +231,18 @@ func (r *Root) openState(h *Head, priv []byte) error {
 	return nil
 }
 
+// signers returns the groups that a head is sealed for and signed by, whoever may read what it names.
+func (r *Root) signers() (everyone, write *keys.Group, err error) {
+	if everyone, err = r.s.group(keys.Everyone); err != nil {
+		return nil, nil, err
+	}
+	write, err = r.s.group(r.info.Write)
+	return everyone, write, err
+}
+
 // encode returns the bytes of a head object.
 func (r *Root) encode(h Head, priv []byte) ([]byte, error) {
-	everyone, err := r.s.group(keys.Everyone)
-	if err != nil {
-		return nil, err
-	}
-	write, err := r.s.group(r.info.Write)
+	everyone, write, err := r.signers()
 	if err != nil {
 		return nil, err
 	}

@@ -122,7 +122,7 @@ func (s *Store) everyRoot(ctx context.Context, list *rootList, fn func(*Root) er
 		if err != nil {
 			return got(name, err)
 		}
-		r := s.tellRoot(name, raw)
+		r, _ := s.tellRoot(name, raw)
 		if r == nil {
 			continue // damaged, or of a group that is no more
 		}
@@ -133,9 +133,9 @@ func (s *Store) everyRoot(ctx context.Context, list *rootList, fn func(*Root) er
 	return nil
 }
 
-// tellRoot returns the root that a head is of, with its groups; nil if nobody signed it. A read group that this client is
-// not in is "".
-func (s *Store) tellRoot(name string, raw []byte) *Root {
+// tellRoot returns the root that a head is of, with its groups, and of the head what everyone may know; nil if nobody signed
+// it. A read group that this client is not in is "".
+func (s *Store) tellRoot(name string, raw []byte) (*Root, Head) {
 	r := s.Nested(RootInfo{ID: rootID(strings.TrimPrefix(name, rootPrefix)), Name: name})
 	for _, group := range s.Keys().AllGroups() {
 		r.info.Write = group
@@ -149,7 +149,7 @@ func (s *Store) tellRoot(name string, raw []byte) *Root {
 				r.info.Read = mine
 			}
 		}
-		return r
+		return r, h
 	}
-	return nil
+	return nil, Head{}
 }

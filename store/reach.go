@@ -104,17 +104,25 @@ func within[T any](ctx context.Context, r *reach, fn func(context.Context) (T, e
 func (r *reach) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	for {
 		half := r.patience() / 2
-		timer := time.NewTimer(half)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !rest(ctx, half) {
 			return
-		case <-timer.C:
 		}
 		if err := r.ask(ctx, half); err != nil {
 			cancel(err)
 			return
 		}
+	}
+}
+
+// rest waits; false: ctx ended first.
+func rest(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 
@@ -182,12 +190,8 @@ func (r *reach) watchLong(ctx context.Context, cancel context.CancelCauseFunc, h
 	var silent time.Time // since when nobody answers; zero: somebody did
 	half := r.wait / 2   // also if it is known to be out of reach: a sync is what finds out that it is back
 	for {
-		timer := time.NewTimer(half)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !rest(ctx, half) {
 			return
-		case <-timer.C:
 		}
 		asked := now()
 		err := r.ask(ctx, half)

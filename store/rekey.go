@@ -141,32 +141,18 @@ func (r *rekeying) surveyRoot(ctx context.Context, root *Root, refused *[]string
 }
 
 func (r *rekeying) surveyTree(ctx context.Context, root *Root, t object.Tree, refused *[]string) error {
-	group, err := root.ReadGroup()
-	if err != nil {
-		return err
-	}
-	entries, err := r.from.ReadTree(ctx, group, t)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		switch {
-		case e.Kind == object.File:
+	return walkTree(ctx, root, t, func(e object.Entry) error {
+		if e.Kind == object.File {
 			r.tally.TotalFiles++
 			r.tally.TotalBytes += e.Content.Size
-		case e.Kind == object.Directory && e.Root != object.RootID{}:
-			var below *Root
-			if below, err = root.below(e); err == nil {
-				err = r.surveyRoot(ctx, below, refused)
-			}
-		case e.Kind == object.Directory:
-			err = r.surveyTree(ctx, root, e.Tree, refused)
+			return nil
 		}
+		below, err := root.below(e)
 		if err != nil {
-			return fmt.Errorf("%q: %w", e.Name, err)
+			return err
 		}
-	}
-	return nil
+		return r.surveyRoot(ctx, below, refused)
+	})
 }
 
 func (r *rekeying) mark() []byte {

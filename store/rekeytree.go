@@ -117,12 +117,14 @@ func (r *rekeying) skipRoot(ctx context.Context, of rekeyRoot) error {
 		return nil
 	}
 	return walkTree(ctx, of.root, of.head.Tree, func(e object.Entry) error {
-		r.tally.add(e.Content.Size, r.with.Report)
+		if e.Kind == object.File {
+			r.tally.add(e.Content.Size, r.with.Report)
+		}
 		return nil
 	})
 }
 
-// walkTree calls fn for all files of a root, without those of the roots that its directories name.
+// walkTree calls fn for all files of a root, and for those directories that are roots of their own, which it does not enter.
 func walkTree(ctx context.Context, root *Root, t object.Tree, fn func(object.Entry) error) error {
 	group, err := root.ReadGroup()
 	if err != nil {
@@ -134,9 +136,9 @@ func walkTree(ctx context.Context, root *Root, t object.Tree, fn func(object.Ent
 	}
 	for _, e := range entries {
 		switch {
-		case e.Kind == object.File:
+		case e.Kind == object.File || e.Kind == object.Directory && e.Root != object.RootID{}:
 			err = fn(e)
-		case e.Kind == object.Directory && e.Root == object.RootID{}:
+		case e.Kind == object.Directory:
 			err = walkTree(ctx, root, e.Tree, fn)
 		}
 		if err != nil {

@@ -146,12 +146,8 @@ func (f *fence) removed(ctx context.Context, r *Root) error {
 // reseal returns a head as it is with the current keys of its groups; nil if it is so already. To sign is to vouch: it must
 // be a state that this client may take for the newest. ErrNoGroup: it takes a key of the write group to change a head.
 func (r *Root) reseal(ctx context.Context, raw []byte) ([]byte, error) {
-	var h Head
-	var seals headSeals
-	if err := r.s.withKeys(ctx, func() (err error) {
-		h, seals, err = r.parseOpen(raw)
-		return err
-	}); err != nil {
+	h, seals, err := r.parseOpenNow(ctx, raw)
+	if err != nil {
 		return nil, err
 	}
 	if r.s.opt.Memory != nil {
@@ -159,11 +155,7 @@ func (r *Root) reseal(ctx context.Context, raw []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	everyone, err := r.s.group(keys.Everyone)
-	if err != nil {
-		return nil, err
-	}
-	write, err := r.s.group(r.info.Write)
+	everyone, write, err := r.signers()
 	if err != nil {
 		return nil, err
 	}
@@ -270,10 +262,7 @@ func (f *fence) holdHead(ctx context.Context, r *Root, kept []byte) error {
 	if err != nil {
 		return got(headObject(r.info.ID), err)
 	}
-	err = f.s.withKeys(ctx, func() error {
-		_, _, err := r.parseOpen(raw)
-		return err
-	})
+	_, _, err = r.parseOpenNow(ctx, raw)
 	if !errors.Is(err, errOtherKey) {
 		return err
 	}

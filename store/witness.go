@@ -249,12 +249,8 @@ func (s *Store) openTold(ctx context.Context, id [16]byte, load func() (*rootLis
 		}
 		return nil, Head{}, err
 	}
-	r := s.tellRoot(headObject(id), raw)
-	if r == nil {
-		return nil, Head{}, nil
-	}
-	h, _, err := r.parseOpen(raw)
-	return r, h, err
+	r, h := s.tellRoot(headObject(id), raw)
+	return r, h, nil
 }
 
 // absorb remembers a state of a root that this client may not be able to read, so that its commits tell of it, too.
@@ -312,11 +308,7 @@ func (r *Root) openHeadOnly(ctx context.Context) (Head, error) {
 	if err != nil {
 		return Head{}, got(headObject(r.info.ID), err)
 	}
-	var h Head
-	err = r.s.withKeys(ctx, func() (err error) {
-		h, _, err = r.parseOpen(raw)
-		return err
-	})
+	h, _, err := r.parseOpenNow(ctx, raw)
 	return h, err
 }
 

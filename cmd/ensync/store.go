@@ -74,6 +74,17 @@ func (c *copying) close() error {
 	return err
 }
 
+// open opens both places, which the caller closes.
+func (c *copying) open(ctx context.Context) (from, to backend.Backend, err error) {
+	if from, err = c.from.Open(); err != nil {
+		return nil, nil, err
+	}
+	if to, err = session.OpenPlace(ctx, c.to.Server, c.to.Options()); err != nil {
+		return nil, nil, errors.Join(err, from.Close())
+	}
+	return session.Limit(c.cfg, from), session.Limit(c.cfg, to), nil
+}
+
 func (a *app) copyStore(ctx context.Context, args []string, readData bool) error {
 	var c copying
 	err := a.reachCopy(ctx, args, &c)
@@ -130,15 +141,10 @@ func (a *app) talk() setup.Talk {
 }
 
 func (a *app) copyAndCheck(ctx context.Context, c *copying, readData bool) error {
-	from, err := c.from.Open()
+	from, to, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
-	to, err := session.OpenPlace(ctx, c.to.Server, c.to.Options())
-	if err != nil {
-		return errors.Join(err, from.Close())
-	}
-	from, to = session.Limit(c.cfg, from), session.Limit(c.cfg, to)
 	err = a.copyBetween(ctx, from, to)
 	if err == nil && c.pass != nil {
 		err = a.checkCopy(ctx, to, c.pass, readData)

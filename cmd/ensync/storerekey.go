@@ -73,15 +73,10 @@ func (a *app) morePassphrase(ctx context.Context, spec string) ([]byte, error) {
 }
 
 func (a *app) rekeyAndCheck(ctx context.Context, c *copying, with [][]byte, readData bool) error {
-	from, err := c.from.Open()
+	from, to, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
-	to, err := session.OpenPlace(ctx, c.to.Server, c.to.Options())
-	if err != nil {
-		return errors.Join(err, from.Close())
-	}
-	from, to = session.Limit(c.cfg, from), session.Limit(c.cfg, to)
 	var cfg *config.Config
 	if c.own {
 		cfg = c.cfg

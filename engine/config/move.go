@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
-	"strconv"
 	"strings"
 )
 
@@ -113,18 +112,9 @@ func replace(file string, text []byte) error {
 	if err != nil {
 		return err
 	}
-	temporary := file + ".new-" + strconv.Itoa(os.Getpid())
+	temporary, err := writeBeside(file, text, info.Mode().Perm())
 	defer os.Remove(temporary)
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if info.Mode().Perm() != 0o600 {
-		err = errors.Join(err, f.Chmod(info.Mode().Perm()))
-	}
-	// DURABLE: the bytes, before the name shows them.
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	if err := os.Rename(temporary, file); err != nil {

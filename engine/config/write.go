@@ -164,17 +164,25 @@ func Write(dir string, s Settings) error {
 	return nil
 }
 
-// create makes a new file appear whole.
-func create(file string, text []byte) error {
-	temporary := file + ".new-" + strconv.Itoa(os.Getpid())
-	defer os.Remove(temporary)
+// writeBeside writes what a file is to have, durably, to a temporary one beside it, which the caller removes also if that failed.
+func writeBeside(file string, text []byte, perm os.FileMode) (temporary string, err error) {
+	temporary = file + ".new-" + strconv.Itoa(os.Getpid())
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return err
+		return temporary, err
 	}
 	_, err = f.Write(text)
+	if perm != 0o600 {
+		err = errors.Join(err, f.Chmod(perm))
+	}
 	// DURABLE: the bytes, before the name shows them.
-	err = errors.Join(err, f.Sync(), f.Close())
+	return temporary, errors.Join(err, f.Sync(), f.Close())
+}
+
+// create makes a new file appear whole.
+func create(file string, text []byte) error {
+	temporary, err := writeBeside(file, text, 0o600)
+	defer os.Remove(temporary)
 	if err != nil {
 		return err
 	}

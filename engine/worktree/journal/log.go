@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"sync"
-	"sync/atomic"
 	"syscall"
 )
 
@@ -53,7 +52,6 @@ type Log struct {
 	files      fileCache
 	kick       chan struct{} // somebody waits in flight
 	dirtied    chan struct{} // the first append after a commit, while the flusher's timer is not set
-	armed      atomic.Bool   // the flusher's timer is set
 	stop       context.CancelFunc
 	full       chan struct{}  // a chunk is queued
 	background sync.WaitGroup // flusher and writer
@@ -183,7 +181,7 @@ func (l *Log) append(kind byte, p []byte, reserved bool) (frame, uint64, error) 
 
 	seg.seal.seal(&f, b, p)
 	c.seals.Done()
-	if first && !l.armed.Load() {
+	if first {
 		signal(l.dirtied)
 	}
 	if full {

@@ -91,8 +91,8 @@ func (h *history) complete(v int) {
 	h.ended = append(h.ended, time.Now())
 }
 
-// check finds the version that is there. With unsynced, those not promised must be there too when they are old enough.
-func (h *history) check(l limits, afterCut, unsynced bool) (oldest time.Duration, err error) {
+// check finds the version that is there. Those not promised must be there too when they are old enough.
+func (h *history) check(l limits, afterCut bool) (oldest time.Duration, err error) {
 	v, err := versionOf(h.path)
 	switch {
 	case err != nil:
@@ -102,7 +102,7 @@ func (h *history) check(l limits, afterCut, unsynced bool) (oldest time.Duration
 	case v < h.floor || v > h.last:
 		return 0, fmt.Errorf("%s: version %d, where %d to %d may be", h.path, v, h.floor, h.last)
 	}
-	if next := v + 1 - (h.finish - len(h.ended) + 1); unsynced && v < h.finish && next >= 0 && next < len(h.ended) {
+	if next := v + 1 - (h.finish - len(h.ended) + 1); v < h.finish && next >= 0 && next < len(h.ended) {
 		oldest = l.cut.Sub(h.ended[next])
 		if oldest > l.second {
 			err = fmt.Errorf("%s: version %d; %d is lost, which was complete %v before the cut", h.path, v, v+1, oldest)
@@ -112,25 +112,42 @@ func (h *history) check(l limits, afterCut, unsynced bool) (oldest time.Duration
 	return oldest, err
 }
 
-// saver saves files as editors do: a new file, fsync, rename, and fsync of the directory.
-type saver struct {
+// histories are of a few files in a directory.
+type histories struct {
 	dir   string
 	files []*history
 }
 
-func newSaver(dir string) *saver {
-	s := &saver{dir: dir}
-	for i := range 5 {
-		s.files = append(s.files, &history{path: filepath.Join(dir, fmt.Sprint("saved", i))})
+func newHistories(dir, name string, n int) histories {
+	s := histories{dir: dir}
+	for i := range n {
+		s.files = append(s.files, &history{path: filepath.Join(dir, fmt.Sprint(name, i))})
 	}
 	return s
 }
+
+func (s histories) any(rng *rand.Rand) *history { return s.files[rng.IntN(len(s.files))] }
+
+func (s histories) check(l limits, afterCut bool) (oldest time.Duration, err error) {
+	for _, h := range s.files {
+		age, err := h.check(l, afterCut)
+		if oldest = max(oldest, age); err != nil {
+			return oldest, err
+		}
+	}
+	return oldest, nil
+}
+
+// saver saves files as editors do: a new file, fsync, rename, and fsync of the directory.
+type saver struct{ histories }
+
+func newSaver(dir string) *saver { return &saver{newHistories(dir, "saved", 5)} }
 
 func (s *saver) begin() error { return os.Mkdir(s.dir, 0o700) }
 
 func (s *saver) work(ctx context.Context, rng *rand.Rand, promised func() bool) error {
 	for ctx.Err() == nil {
-		h := s.files[rng.IntN(len(s.files))]
+		h := s.any(rng)
 		h.last++
 		name := filepath.Base(h.path)
 		tmp := filepath.Join(s.dir, ".tmp-"+name)
@@ -167,31 +184,19 @@ func writeSynced(path string, b []byte) error {
 }
 
 func (s *saver) check(l limits, afterCut bool) (oldest time.Duration, err error) {
-	for _, h := range s.files {
-		age, err := h.check(l, afterCut, true)
-		if oldest = max(oldest, age); err != nil {
-			return oldest, err
-		}
-		if afterCut {
+	oldest, err = s.histories.check(l, afterCut)
+	if err == nil && afterCut {
+		for _, h := range s.files {
 			os.Remove(filepath.Join(s.dir, ".tmp-"+filepath.Base(h.path)))
 		}
 	}
-	return oldest, nil
+	return oldest, err
 }
 
 // rewriter empties files and writes them anew, in pieces, and never syncs.
-type rewriter struct {
-	dir   string
-	files []*history
-}
+type rewriter struct{ histories }
 
-func newRewriter(dir string) *rewriter {
-	r := &rewriter{dir: dir}
-	for i := range 4 {
-		r.files = append(r.files, &history{path: filepath.Join(dir, fmt.Sprint("rewritten", i))})
-	}
-	return r
-}
+func newRewriter(dir string) *rewriter { return &rewriter{newHistories(dir, "rewritten", 4)} }
 
 func (r *rewriter) begin() error {
 	if err := os.Mkdir(r.dir, 0o700); err != nil {
@@ -208,7 +213,7 @@ func (r *rewriter) begin() error {
 
 func (r *rewriter) work(ctx context.Context, rng *rand.Rand, _ func() bool) error {
 	for ctx.Err() == nil {
-		h := r.files[rng.IntN(len(r.files))]
+		h := r.any(rng)
 		h.last++
 		if err := r.rewrite(h, rng); err != nil {
 			return err
@@ -233,14 +238,4 @@ func (r *rewriter) rewrite(h *history, rng *rand.Rand) error {
 		b = b[n:]
 	}
 	return nil
-}
-
-func (r *rewriter) check(l limits, afterCut bool) (oldest time.Duration, err error) {
-	for _, h := range r.files {
-		age, err := h.check(l, afterCut, true)
-		if oldest = max(oldest, age); err != nil {
-			return oldest, err
-		}
-	}
-	return oldest, nil
 }

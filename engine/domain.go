@@ -120,7 +120,7 @@ func readOnly(m plan.Mode) plan.Mode {
 	return m
 }
 
-// locked is why nothing of a name may go out; nil if it may.
+// lockedBy is why nothing of a name may go out; nil if it may.
 func (d *directory) lockedBy(s step) error { return cmp.Or(d.visit.access.write, s.access.write) }
 
 // mayEnter reports whether a directory below v can be read; what lies in one that can't is told, and so is a name that makes
